@@ -1,0 +1,38 @@
+# Each target sets up what it needs: see scripts/setup.sh.
+BIN := .venv/bin
+REPORT := build/report.html
+
+.PHONY: help up test test-long lint format bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/ready: pyproject.toml uv.lock scripts/setup.sh
+	@scripts/setup.sh
+
+up: .venv/ready ## the main job: place the openb trace, print the table, write the report
+	@mkdir -p $(dir $(REPORT))
+	@$(BIN)/quartermaster simulate --trace openb/default --policy quartermaster,fgd,best-fit --report $(REPORT)
+
+lint: .venv/ready ## format, lint, types, architecture
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## everything CI runs
+	$(BIN)/pytest -n 2
+
+test-long: lint ## the slow lane too
+	HYPOTHESIS_PROFILE=slow $(BIN)/pytest -n 2 -m "slow or not slow"
+
+format: .venv/ready ## rewrite the code in the one format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/ready ## all benchmarks; figures on standard output
+	$(BIN)/python -m benchmarks
+
+clean: ## remove everything that the targets made
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,5 @@
+"""``python -m quartermaster``."""
+
+from quartermaster.cli.main import run
+
+run()

@@ -1,0 +1,1 @@
+"""Frozen values that the whole control plane speaks in. Imports nothing but the standard library."""

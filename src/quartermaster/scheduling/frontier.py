@@ -1,0 +1,129 @@
+"""The best class for a shape, kept lazily: one heap per policy and shape, shared by all cycles on a state.
+
+An entry is (-score, lowest row of the class, class). Scores never change, since a class is its state; what changes is
+which classes have nodes. The state lists the rows that moved; when a shape is asked for, its frontier looks at the
+rows that moved since it was last asked and scores the classes that it has not seen, all in one vector operation. So
+a decision costs what changed, not the number of nodes.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quartermaster.cluster.shapes import Shape
+from quartermaster.cluster.state import ClusterState
+from quartermaster.scheduling.filters import fitting, shares
+from quartermaster.scheduling.policies.base import PlacementPolicy, Scorer
+from quartermaster.scheduling.view import ClassView
+
+Entry = tuple[float, int, int]
+"""(-score, row, class): the smallest is next."""
+
+
+class Frontier:
+    """Classes that fit one shape, best first.
+
+    `cost` maps a class to its negated score (None: does not fit), `level` to the free share of the device to share.
+    """
+
+    def __init__(self, state: ClusterState, shape: Shape, scorer: Scorer) -> None:
+        self._state = state
+        self.shape = shape
+        self._scorer = scorer
+        self.cost: dict[int, float | None] = {}
+        self.level: dict[int, int] = {}
+        self._heap: list[Entry] = []
+        self._cursor = len(state.moved)
+        self._refill()
+
+    def _refill(self) -> None:
+        classes = self._state.live_classes().tolist()
+        self.know(classes)
+        first = self._state.first
+        self._heap = [(cost, first(c), c) for c in classes if (cost := self.cost[c]) is not None]
+        heapify(self._heap)
+
+    def know(self, classes: list[int]) -> None:
+        """Score the classes that have not been seen yet."""
+        new = [number for number in classes if number not in self.cost]
+        if not new:
+            return
+        ids = np.array(new, dtype=np.int64)
+        fits = fitting(ClassView(self._state, ids), self.shape)
+        self.cost.update(dict.fromkeys(new))
+        ids = ids[fits]
+        if not len(ids):
+            return
+        view = ClassView(self._state, ids)
+        scores = self._scorer.score(view, self.shape)
+        numbers = ids.tolist()
+        self.cost.update(zip(numbers, (-scores.score).tolist(), strict=True))
+        if self.shape.count == 1 and not self.shape.whole:
+            level = scores.level if scores.level is not None else _tightest(view, self.shape)
+            self.level.update(zip(numbers, level.tolist(), strict=True))
+
+    def top(self) -> Entry | None:
+        """The best entry, which stays; None when no node fits."""
+        state = self._state
+        if self._cursor < len(state.moved):
+            self._sync()
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            number = entry[2]
+            if not state.count(number):
+                heappop(heap)
+                continue
+            row = state.first(number)
+            if row == entry[1]:
+                return entry
+            heapreplace(heap, (entry[0], row, number))
+        return None
+
+    def without(self, number: int) -> Entry | None:
+        """The best entry of any other class."""
+        heap = self._heap
+        kept: list[Entry] = []
+        while (entry := self.top()) is not None and entry[2] == number:
+            if not kept:
+                kept.append(entry)
+            heappop(heap)
+        for own in kept:
+            heappush(heap, own)
+        return entry
+
+    def _sync(self) -> None:
+        state = self._state
+        moved = state.moved[self._cursor :]
+        self._cursor = len(state.moved)
+        if len(moved) > len(self._heap) + len(state.rows):
+            self._refill()
+            return
+        first, at, cost = state.first, state.node_class, self.cost
+        fresh = {row: number for row in set(moved) if (number := int(at[row])) >= 0 and first(number) == row}
+        self.know([number for number in fresh.values() if number not in cost])
+        for row, number in fresh.items():
+            own = cost[number]
+            if own is not None:
+                heappush(self._heap, (own, row, number))
+
+
+def _tightest(view: ClassView, shape: Shape) -> NDArray[np.int64]:
+    """The smallest free share that still has room, per class."""
+    room = (view.devices >= shares(view, shape)[:, None]).sum(axis=1)
+    return view.devices[np.arange(len(view)), room - 1].astype(np.int64)
+
+
+def frontier(state: ClusterState, shape: Shape, policy: PlacementPolicy) -> Frontier:
+    """The frontier of a shape under a policy, made on first use and kept with the state."""
+    key = ("frontier", policy, shape.id)
+    found: Frontier | None = state.caches.get(key)
+    if found is None:
+        scorer = state.caches.get(("scorer", policy))
+        if scorer is None:
+            scorer = state.caches[("scorer", policy)] = policy.bind(state)
+        found = state.caches[key] = Frontier(state, shape, scorer)
+    return found
