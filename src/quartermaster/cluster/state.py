@@ -459,8 +459,8 @@ class ClusterState:
     def _reclassify(self, rows: list[int], table: ClassTable | None = None) -> None:
         """Give rows the class that fits their node, labels and columns now; in a new table, all rows."""
         old_table = self.classes
-        fresh = np.full(len(self.node_class), -1, dtype=np.int32) if table is not None else self.node_class.copy()
-        table = table or old_table
+        fresh = self.node_class.copy()
+        table = old_table if table is None else table
         for row in rows:
             node = self.node(row)
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
@@ -503,13 +503,19 @@ class ClusterState:
     def borrow(self) -> Snapshot:
         """A snapshot without the copy, for the one owner of this state: void with the owner's next delta.
 
-        Keeps what earlier cycles derived from this state, and tidies up when too much of that is dead.
+        Keeps what earlier cycles derived from this state.
         """
+        return Snapshot(self)
+
+    def tidy(self) -> bool:
+        """Drop dead classes and moves when there are many; whether it did, which voids all class numbers."""
         if len(self.classes) > 4 * len(self.rows) + DEAD_CLASSES:
             self.compact()
         elif len(self._moved) > DEAD_MOVES:
             self._forget_members()
-        return Snapshot(self)
+        else:
+            return False
+        return True
 
     def to_bytes(self) -> bytes:
         """The state's value in canonical form: equal bytes, equal state. Numbers given out internally are resolved."""

@@ -92,6 +92,4 @@ def read_muri(
 
 def start_up(*, model: str, gpus: int) -> float:
     """Seconds a job of this model needs to start on so many GPUs."""
-    return next(
-        float(seconds) for count, seconds in zip(GPU_COUNTS, START_UP[model], strict=True) if gpus <= count
-    )
+    return next(float(seconds) for count, seconds in zip(GPU_COUNTS, START_UP[model], strict=True) if gpus <= count)
