@@ -46,6 +46,7 @@ class Policies:
     replan: bool = False
     migrate: bool = True
     explain: bool = True
+    one_queue: bool = False
 
 
 def cycle(
