@@ -19,11 +19,25 @@ from numpy.typing import NDArray
 
 from quartermaster.cluster.affinity import AffinityIndex
 from quartermaster.cluster.classes import ClassTable
-from quartermaster.cluster.shapes import MAX_KIND, Profile, Shape, kind_of, profile_of, selector_keys
+from quartermaster.cluster.shapes import (
+    MAX_KIND,
+    Profile,
+    Shape,
+    kind_of,
+    profile_of,
+    selector_keys,
+)
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.node import Node
 from quartermaster.model.pod import PodSpec
-from quartermaster.model.units import BASE_RESOURCES, CPU, DEVICE, GPU, MEMORY, gpu_model_resource
+from quartermaster.model.units import (
+    BASE_RESOURCES,
+    CPU,
+    DEVICE,
+    GPU,
+    MEMORY,
+    gpu_model_resource,
+)
 
 FEW_VALUES = 64
 """A node label with at most this many values may tell node classes apart; one with more pins a shape to nodes."""
@@ -84,7 +98,11 @@ class ClusterState:
         """Add nodes in order; raises `InvalidInput` on a name that is there already."""
         for node in nodes:
             if node.name in self.rows:
-                raise InvalidInput(f"node '{node.name}'", "is there already", "give each node a name of its own")
+                raise InvalidInput(
+                    f"node '{node.name}'",
+                    "is there already",
+                    "give each node a name of its own",
+                )
             new = [name for name in node.extended if name not in self.resources]
             if new or node.gpus > self.gpu_free.shape[1]:
                 self._widen(new, node.gpus)
@@ -93,7 +111,13 @@ class ClusterState:
             self.rows[node.name] = row
             self.gpu_free[row, : node.gpus] = DEVICE
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
-            key = (self.classes.profile_id(profile), profile.allocatable, (DEVICE,) * node.gpus, 0, frozenset[Any]())
+            key = (
+                self.classes.profile_id(profile),
+                profile.allocatable,
+                (DEVICE,) * node.gpus,
+                0,
+                frozenset[Any](),
+            )
             self._move(row, self.classes.intern(key))
         self.generation += 1
 
@@ -142,7 +166,7 @@ class ClusterState:
 
     def profile(self, row: int) -> Profile:
         """The profile of the node in a row."""
-        return self.classes.profiles[self.classes.keys[self._class_at[row]][0]]
+        return self.classes.profiles[self.classes.keys[self.class_at[row]][0]]
 
     # ---- shapes and accounts
 
@@ -162,11 +186,18 @@ class ClusterState:
 
     def _make_shape(self, number: int, spec: PodSpec, *, pinned: bool) -> Shape:
         amounts = dict(spec.extended)
-        amounts |= {CPU: spec.cpu, MEMORY: spec.memory, "ephemeral-storage": spec.ephemeral_storage, "pods": 1}
+        amounts |= {
+            CPU: spec.cpu,
+            MEMORY: spec.memory,
+            "ephemeral-storage": spec.ephemeral_storage,
+            "pods": 1,
+        }
+        request = tuple(amounts.get(name, 0) for name in self.resources)
         return Shape(
             id=number,
             spec=spec,
-            request=tuple(amounts.get(name, 0) for name in self.resources),
+            request=request,
+            asked=tuple((column, amount) for column, amount in enumerate(request) if amount),
             count=spec.gpu.count,
             share=spec.gpu.share,
             by_memory=spec.gpu.memory > 0,
@@ -201,7 +232,7 @@ class ClusterState:
 
     def charge(self, shape: Shape, row: int) -> tuple[tuple[str, int], ...]:
         """What a pod of `shape` on `row` costs its queue: cpu, memory, GPUs (micro) and GPUs of that model."""
-        profile = self.classes.keys[self._class_at[row]][0]
+        profile = self.classes.keys[self.class_at[row]][0]
         known = self._charges.get((shape.id, profile))
         if known is None:
             static = self.classes.profiles[profile]
@@ -216,7 +247,15 @@ class ClusterState:
 
     # ---- pods
 
-    def assume(self, pod: str, spec: PodSpec, node: str, devices: Sequence[int] = (), *, queue: str = "") -> None:
+    def assume(
+        self,
+        pod: str,
+        spec: PodSpec,
+        node: str,
+        devices: Sequence[int] = (),
+        *,
+        queue: str = "",
+    ) -> None:
         """Record that a pod is on a node, with the indexes of its GPUs; raises `InvalidInput` if that cannot be."""
         shape = self.shape(spec)
         row = self.row(node)
@@ -225,13 +264,15 @@ class ClusterState:
             raise InvalidInput(f"pod '{pod}'", "is placed already", "forget it first")
         if len(devices) != shape.count or len(set(devices)) != len(devices) or not all(0 <= d < have for d in devices):
             raise InvalidInput(
-                f"pod '{pod}': devices", f"{list(devices)}", f"name {shape.count} different devices of {have}"
+                f"pod '{pod}': devices",
+                f"{list(devices)}",
+                f"name {shape.count} different devices of {have}",
             )
         self.place(pod, shape, row, sum(1 << device for device in devices), self.account(queue))
 
     def place(self, pod: str, shape: Shape, row: int, devices: int, account: int) -> int:
         """`assume` by numbers: `devices` is a bit mask. Returns the class that the node had."""
-        old = self._class_at[row]
+        old = self.class_at[row]
         share = 0
         level = 0
         plain = True
@@ -263,10 +304,18 @@ class ClusterState:
         return shape.share_on(self.classes.profiles[self.classes.keys[number][0]].gpu_memory) or DEVICE
 
     def _class_from_row(self, row: int, shape: Shape) -> int:
-        profile, free, devices, _, ports = self.classes.keys[self._class_at[row]]
+        profile, free, devices, _, ports = self.classes.keys[self.class_at[row]]
         left = tuple(sorted(self.gpu_free[row, : len(devices)].tolist(), reverse=True))
         free = tuple(have - want for have, want in zip(free, shape.request, strict=True))
-        return self.classes.intern((profile, free, left, self._kinds(row), ports | frozenset(shape.spec.host_ports)))
+        return self.classes.intern(
+            (
+                profile,
+                free,
+                left,
+                self._kinds(row),
+                ports | frozenset(shape.spec.host_ports),
+            )
+        )
 
     def _kinds(self, row: int) -> int:
         return sum(1 << kind for kind, count in enumerate(self.kind_count[row].tolist()) if count)
@@ -280,7 +329,7 @@ class ClusterState:
         shape = self.shapes[number]
         self._release(row, shape, devices, share, account)
         left = tuple(sorted(self.gpu_free[row, : self.node(row).gpus].tolist(), reverse=True))
-        self._move(row, self.classes.before(self._class_at[row], shape, left, self._kinds(row)))
+        self._move(row, self.classes.before(self.class_at[row], shape, left, self._kinds(row)))
         if self.affinity.terms:
             self.affinity.add(self, shape, row, -1)
         self.generation += 1
@@ -351,7 +400,7 @@ class ClusterState:
     def first(self, number: int) -> int:
         """The lowest row in a class that has a node."""
         members = self._members[number]
-        while self._class_at[members[0]] != number:
+        while self.class_at[members[0]] != number:
             heappop(members)
         return members[0]
 
@@ -370,8 +419,8 @@ class ClusterState:
         return self._moved
 
     def _move(self, row: int, number: int) -> None:
-        old = self._class_at[row]
-        self._class_at[row] = number
+        old = self.class_at[row]
+        self.class_at[row] = number
         if old >= 0:
             self._count[old] -= 1
         if number >= 0:
@@ -409,7 +458,7 @@ class ClusterState:
     def _forget_members(self) -> None:
         """Start the class index anew from `node_class`; derived caches of higher layers are void with the epoch."""
         self._width = self.gpu_free.shape[1]
-        self._class_at = memoryview(self.node_class)
+        self.class_at = memoryview(self.node_class)
         self._gpu_at = memoryview(self.gpu_free.reshape(-1)) if self._width else memoryview(np.zeros(0, np.int32))
         self._kind_at = memoryview(self.kind_count.reshape(-1))
         self._count: list[int] = [0] * len(self.classes)
@@ -436,7 +485,7 @@ class ClusterState:
                 new = np.full((size, *old.shape[1:]), fill, dtype=np.int32)
                 new[:row] = old[:row]
                 setattr(self, name, new)
-            self._class_at = memoryview(self.node_class)
+            self.class_at = memoryview(self.node_class)
             self._gpu_at = memoryview(self.gpu_free.reshape(-1)) if self._width else self._gpu_at
             self._kind_at = memoryview(self.kind_count.reshape(-1))
         return row
@@ -464,7 +513,7 @@ class ClusterState:
         for row in rows:
             node = self.node(row)
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
-            old_profile, free, _, kinds, ports = old_table.keys[self._class_at[row]]
+            old_profile, free, _, kinds, ports = old_table.keys[self.class_at[row]]
             had = old_table.profiles[old_profile].allocatable
             used = [total - left for total, left in zip(had, free, strict=True)]
             used += [0] * (len(profile.allocatable) - len(used))
@@ -489,7 +538,13 @@ class ClusterState:
         copy.accounts = self.accounts.copy()
         copy.resources = self.resources.copy()
         copy.shapes = self.shapes.copy()
-        for name in ("_shape_ids", "_account_ids", "_charges", "_free_rows", "_label_keys"):
+        for name in (
+            "_shape_ids",
+            "_account_ids",
+            "_charges",
+            "_free_rows",
+            "_label_keys",
+        ):
             setattr(copy, name, getattr(self, name).copy())
         copy.node_class = self.node_class.copy()
         copy.gpu_free = self.gpu_free.copy()
@@ -519,18 +574,23 @@ class ClusterState:
 
     def to_bytes(self) -> bytes:
         """The state's value in canonical form: equal bytes, equal state. Numbers given out internally are resolved."""
-        nodes = [
-            (node.name, self._describe(row)) for row, node in enumerate(self.nodes) if node is not None
-        ]
+        nodes = [(node.name, self._describe(row)) for row, node in enumerate(self.nodes) if node is not None]
         pods = sorted(
-            (pod, a.row, hash(self.shapes[a.shape].spec), a.devices, a.share, self.accounts[a.account])
+            (
+                pod,
+                a.row,
+                hash(self.shapes[a.shape].spec),
+                a.devices,
+                a.share,
+                self.accounts[a.account],
+            )
             for pod, a in self.pods.items()
         )
         held = sorted((key, sorted(held.items())) for key, held in zip(self.accounts, self.held, strict=True) if held)
         return repr((self.resources, nodes, pods, held)).encode() + self.gpu_free.tobytes() + self.kind_count.tobytes()
 
     def _describe(self, row: int) -> tuple[object, ...]:
-        _, free, devices, kinds, ports = self.classes.keys[self._class_at[row]]
+        _, free, devices, kinds, ports = self.classes.keys[self.class_at[row]]
         return free, devices, kinds, sorted(ports)
 
 
@@ -541,7 +601,18 @@ class Batch:
     `before` and `after` are the nodes' classes. `pods` are the names, node by node.
     """
 
-    __slots__ = ("account", "after", "before", "masks", "per_row", "pods", "rows", "shape", "share", "taken")
+    __slots__ = (
+        "account",
+        "after",
+        "before",
+        "masks",
+        "per_row",
+        "pods",
+        "rows",
+        "shape",
+        "share",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -557,7 +628,13 @@ class Batch:
         after: int,
     ) -> None:
         self.pods, self.shape, self.share, self.account = pods, shape, share, account
-        self.rows, self.masks, self.taken, self.before, self.after = rows, masks, taken, before, after
+        self.rows, self.masks, self.taken, self.before, self.after = (
+            rows,
+            masks,
+            taken,
+            before,
+            after,
+        )
         self.per_row = masks.shape[1]
 
     def assignments(self) -> Iterator[tuple[int, int, int, int, int]]:

@@ -24,7 +24,13 @@ from quartermaster.model.queue import QueueTree
 from quartermaster.scheduling.explaining import explain
 from quartermaster.scheduling.order import QueueOrder
 from quartermaster.scheduling.placing import Placer, Rng
-from quartermaster.scheduling.plan import Evict, Explanation, GroupPlacement, Plan, Unschedulable
+from quartermaster.scheduling.plan import (
+    Evict,
+    Explanation,
+    GroupPlacement,
+    Plan,
+    Unschedulable,
+)
 from quartermaster.scheduling.policies.base import PlacementPolicy
 
 GroupKey = Callable[[PodGroup], Any]
@@ -130,7 +136,12 @@ class _Cycle:
                 return short
         self._plan.placements.append(
             GroupPlacement(
-                group.name, account, placed.pods[start:], placed.shapes[start:], placed.rows[start:], placed.masks[start:]
+                group.name,
+                account,
+                placed.pods[start:],
+                placed.shapes[start:],
+                placed.rows[start:],
+                placed.masks[start:],
             )
         )
         return None

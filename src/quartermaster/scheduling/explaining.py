@@ -53,7 +53,9 @@ def _numbers(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> list[s
     for column, name in enumerate(view.state.resources):
         if f"insufficient {name}" in verdicts:
             most = int(view.free[:, column].max())
-            lines.append(f"asks {amount(name, shape.request[column])}, the most free on one node is {amount(name, most)}")
+            lines.append(
+                f"asks {amount(name, shape.request[column])}, the most free on one node is {amount(name, most)}"
+            )
     if "insufficient GPUs" in verdicts or "no GPU" in verdicts:
         if shape.whole:
             lines.append(f"asks {shape.count} whole GPUs, the most idle on one node is {int(view.idle.max())}")
@@ -84,11 +86,13 @@ def _near_misses(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> li
 
 
 def _closest(
-    view: ClassView, mask: Mask, short: NDArray[np.int64], relative: NDArray[np.float64], name: str
+    view: ClassView,
+    mask: Mask,
+    short: NDArray[np.int64],
+    relative: NDArray[np.float64],
+    name: str,
 ) -> list[tuple[float, int, str]]:
     index = np.flatnonzero(mask)
     index = index[np.argsort(relative[index], kind="stable")[:NEAR_MISSES]]
     first = view.state.first
-    return [
-        (float(relative[i]), first(int(view.ids[i])), amount(name, float(short[i]))) for i in index.tolist()
-    ]
+    return [(float(relative[i]), first(int(view.ids[i])), amount(name, float(short[i]))) for i in index.tolist()]

@@ -18,12 +18,47 @@ from quartermaster.scheduling.view import ClassView
 Mask = NDArray[np.bool_]
 
 
-def fitting(view: ClassView, shape: Shape) -> Mask:
-    """Per class of the view: whether its nodes take a pod of `shape`, as far as a class can tell."""
-    asked = [column for column, wanted in enumerate(shape.request) if wanted]
-    fits: Mask = (view.free[:, asked] >= [shape.request[column] for column in asked]).all(axis=1)
+FEW = 6
+"""Up to so many classes are tested one by one, which is then faster than in columns."""
+
+
+def fitting(state: ClusterState, numbers: list[int], shape: Shape) -> list[int]:
+    """Those of the classes whose nodes take a pod of `shape`, as far as a class can tell."""
+    if len(numbers) <= FEW:
+        return [number for number in numbers if _fits(state, number, shape)]
+    ids = np.array(numbers, dtype=np.int64)
+    fits: list[int] = ids[_fit_columns(ClassView(state, ids), shape)].tolist()
+    return fits
+
+
+def _fits(state: ClusterState, number: int, shape: Shape) -> bool:
+    profile, free, devices, _, ports = state.classes.keys[number]
+    for column, wanted in shape.asked:
+        if free[column] < wanted:
+            return False
+    if shape.count:
+        if shape.count > len(devices):
+            return False
+        share = shape.share if not shape.by_memory else shape.share_on(state.classes.profiles[profile].gpu_memory)
+        if share is None or devices[shape.count - 1] < share:
+            return False
+    return _lets_in(state, shape)[profile] and not (ports and ports & frozenset(shape.spec.host_ports))
+
+
+def _lets_in(state: ClusterState, shape: Shape) -> list[bool]:
+    """Per profile, whether it lets the shape in at all."""
+    memo: list[bool] = state.caches.setdefault(("profiles", shape.id), [])
+    profiles = state.classes.profiles
+    if len(memo) < len(profiles):
+        memo.extend(not any(reason for _, reason in _static(p, shape)) for p in profiles[len(memo) :])
+    return memo
+
+
+def _fit_columns(view: ClassView, shape: Shape) -> Mask:
+    asked = [column for column, _ in shape.asked]
+    fits: Mask = (view.free[:, asked] >= [wanted for _, wanted in shape.asked]).all(axis=1)
     if fits.any():
-        fits &= _per_profile(view, shape)
+        fits &= np.asarray(_lets_in(view.state, shape), dtype=np.bool_)[view.profile]
     if shape.count and fits.any():
         fits &= _devices_with_room(view, shape) >= shape.count
     if shape.spec.host_ports and fits.any():
@@ -31,21 +66,24 @@ def fitting(view: ClassView, shape: Shape) -> Mask:
     return fits
 
 
-def _per_profile(view: ClassView, shape: Shape) -> Mask:
-    memo: list[bool] = view.state.caches.setdefault(("profiles", shape.id), [])
-    memo.extend(not any(reason for _, reason in _static(p, shape)) for p in view.profiles[len(memo) :])
-    return np.asarray(memo, dtype=np.bool_)[view.profile]
-
-
 def _static(profile: Profile, shape: Shape) -> Iterator[tuple[str, bool]]:
     """Reasons that only the profile decides, each with whether it keeps the pod out."""
     spec = shape.spec
     yield "node is unschedulable", not profile.schedulable
     yield "untolerated taint", not tolerated(spec, profile.taints)
-    yield "node selector or affinity", not shape.pinned and not selected(spec, dict(profile.labels))
+    yield (
+        "node selector or affinity",
+        not shape.pinned and not selected(spec, dict(profile.labels)),
+    )
     if shape.count:
-        yield "GPU model", bool(spec.gpu.models) and profile.gpu_model not in spec.gpu.models
-        yield "GPU memory", profile.gpus > 0 and shape.share_on(profile.gpu_memory) is None
+        yield (
+            "GPU model",
+            bool(spec.gpu.models) and profile.gpu_model not in spec.gpu.models,
+        )
+        yield (
+            "GPU memory",
+            profile.gpus > 0 and shape.share_on(profile.gpu_memory) is None,
+        )
 
 
 def shares(view: ClassView, shape: Shape) -> NDArray[np.int64]:

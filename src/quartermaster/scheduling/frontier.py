@@ -51,15 +51,12 @@ class Frontier:
         new = [number for number in classes if number not in self.cost]
         if not new:
             return
-        ids = np.array(new, dtype=np.int64)
-        fits = fitting(ClassView(self._state, ids), self.shape)
         self.cost.update(dict.fromkeys(new))
-        ids = ids[fits]
-        if not len(ids):
+        numbers = fitting(self._state, new, self.shape)
+        if not numbers:
             return
-        view = ClassView(self._state, ids)
+        view = ClassView(self._state, np.array(numbers, dtype=np.int64))
         scores = self._scorer.score(view, self.shape)
-        numbers = ids.tolist()
         self.cost.update(zip(numbers, (-scores.score).tolist(), strict=True))
         if self.shape.count == 1 and not self.shape.whole:
             level = scores.level if scores.level is not None else _tightest(view, self.shape)
@@ -102,10 +99,14 @@ class Frontier:
         if len(moved) > len(self._heap) + len(state.rows):
             self._refill()
             return
-        first, at, cost = state.first, state.node_class, self.cost
-        fresh = {row: number for row in set(moved) if (number := int(at[row])) >= 0 and first(number) == row}
-        self.know([number for number in fresh.values() if number not in cost])
-        for row, number in fresh.items():
+        first, at, cost = state.first, state.class_at, self.cost
+        fresh: dict[int, int] = {}
+        for row in set(moved):
+            number = at[row]
+            if number >= 0 and (number not in cost or cost[number] is not None) and first(number) == row:
+                fresh[number] = row
+        self.know(list(fresh))
+        for number, row in fresh.items():
             own = cost[number]
             if own is not None:
                 heappush(self._heap, (own, row, number))

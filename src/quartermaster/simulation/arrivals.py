@@ -86,7 +86,13 @@ class _Meter:
         new = [number for number in numbers if number not in self.known]
         for start in range(0, len(new), 2048):
             ids = np.array(new[start : start + 2048], dtype=np.int64)
-            self.known.update(zip(ids.tolist(), self.fragments.fragment(ClassView(self.state, ids)).tolist(), strict=True))
+            self.known.update(
+                zip(
+                    ids.tolist(),
+                    self.fragments.fragment(ClassView(self.state, ids)).tolist(),
+                    strict=True,
+                )
+            )
 
 
 def simulate_arrivals(trace: ClusterTrace, *, policy: str, seed: int, until: float) -> Run:

@@ -100,9 +100,7 @@ def nodes_of(cluster: ClusterShape, *, pooled: bool) -> list[Node]:
     if pooled:
         return [Node(name="pool", cpu=0, memory=0, extended={POOL: cluster.gpus})]
     width = len(str(cluster.nodes - 1))
-    return [
-        Node(name=f"node-{i:0{width}d}", cpu=0, memory=0, gpus=cluster.gpus_per_node) for i in range(cluster.nodes)
-    ]
+    return [Node(name=f"node-{i:0{width}d}", cpu=0, memory=0, gpus=cluster.gpus_per_node) for i in range(cluster.nodes)]
 
 
 @dataclass(slots=True)
@@ -163,7 +161,11 @@ class _Simulation:
             now = min(todo[-1].job.submit if todo else math.inf, self._next_instant(last))
             if math.isinf(now):
                 stuck = self._active[0].job
-                raise InvalidInput(f"job '{stuck.name}'", "can never start", "give a cluster that it fits on")
+                raise InvalidInput(
+                    f"job '{stuck.name}'",
+                    "can never start",
+                    "give a cluster that it fits on",
+                )
             self._credit(now - last, now)
             for progress in [p for p in self._active if p.running and p.ends <= now]:
                 ends[progress.job.name] = now
@@ -202,6 +204,7 @@ class _Simulation:
                     progress.overhead_left -= paid
                     worked = elapsed - paid
                 progress.left -= worked / progress.job.iteration_s
+
     def _demote(self) -> None:
         """Jobs that crossed a limit of their level go to the end of the next one, oldest job first."""
         limits = self._order.limits if self._order else ()
@@ -288,9 +291,7 @@ class _Simulation:
             "waiting": (times, np.array(log.waiting)),
         }
         names = sorted({name for shares in log.by_queue for name in shares})
-        shares = {
-            name: (times, np.array([s.get(name, 0) for s in log.by_queue]) / gpus * 100) for name in names
-        }
+        shares = {name: (times, np.array([s.get(name, 0) for s in log.by_queue]) / gpus * 100) for name in names}
         restarts = sum(p.starts - 1 for p in self._all)
         return Run(
             policy=policy,

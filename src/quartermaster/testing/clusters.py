@@ -49,14 +49,21 @@ def gpu_requests(draw: st.DrawFn) -> GpuRequest:
     if not count or how == "whole":
         return GpuRequest(count=count, models=models if count else frozenset())
     if how == "share":
-        return GpuRequest(count=count, share=draw(st.sampled_from((DEVICE // 4, DEVICE // 2, DEVICE // 3))), models=models)
+        return GpuRequest(
+            count=count,
+            share=draw(st.sampled_from((DEVICE // 4, DEVICE // 2, DEVICE // 3))),
+            models=models,
+        )
     return GpuRequest(count=count, memory=draw(st.sampled_from((10, 30, 60))) * GIB, models=models)
 
 
 @st.composite
 def specs(draw: st.DrawFn, *, plain: bool = False) -> PodSpec:
     """Pod specs; unless `plain`, some with selectors, tolerations, ports and affinity between pods."""
-    cpu, memory = draw(st.sampled_from((0, 500, 2000))), draw(st.sampled_from((0, 1, 4))) * GIB
+    cpu, memory = (
+        draw(st.sampled_from((0, 500, 2000))),
+        draw(st.sampled_from((0, 1, 4))) * GIB,
+    )
     extended = draw(st.sampled_from(((), (), (("nic", 1),))))
     gpu = draw(gpu_requests())
     if plain:
@@ -88,11 +95,15 @@ def groups(draw: st.DrawFn, *, max_size: int = 6, queue: str = "default") -> lis
     """Gangs with one or two leaves, minimums at or below what is desired, and runs of equal pods."""
     found = []
     for number in range(draw(st.integers(1, max_size))):
-        leaves = [
-            draw(_leaf(f"g{number}-{index}")) for index in range(draw(st.sampled_from((1, 1, 2))))
-        ]
-        root = leaves[0] if len(leaves) == 1 else SubGroup(
-            name="root", children=tuple(leaves), min=draw(st.integers(1, len(leaves)))
+        leaves = [draw(_leaf(f"g{number}-{index}")) for index in range(draw(st.sampled_from((1, 1, 2))))]
+        root = (
+            leaves[0]
+            if len(leaves) == 1
+            else SubGroup(
+                name="root",
+                children=tuple(leaves),
+                min=draw(st.integers(1, len(leaves))),
+            )
         )
         found.append(
             PodGroup(

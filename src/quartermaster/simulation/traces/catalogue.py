@@ -65,7 +65,11 @@ _MURI: Final = {
     "trace3_pr": ("trace3_pr", 992, "trace3, all submitted at once"),
     "job_type_1": ("job_type_1", 992, "trace3 with language models only"),
     "job_type_2": ("job_type_2", 992, "trace3 with language models and VGG"),
-    "testbed_400": ("testbed_cluster_trace_400", 400, "the run on a real cluster of 64 GPUs"),
+    "testbed_400": (
+        "testbed_cluster_trace_400",
+        400,
+        "the run on a real cluster of 64 GPUs",
+    ),
 }
 
 _PHILLY: Final = {

@@ -50,14 +50,22 @@ class ClusterShape:
         if not 1 <= self.nodes <= MAX_NODES:
             raise InvalidInput("cluster: nodes", f"{self.nodes} nodes", f"give 1 to {MAX_NODES}")
         if not 1 <= self.gpus_per_node <= MAX_DEVICES:
-            raise InvalidInput("cluster: GPUs per node", f"{self.gpus_per_node} GPUs", f"give 1 to {MAX_DEVICES}")
+            raise InvalidInput(
+                "cluster: GPUs per node",
+                f"{self.gpus_per_node} GPUs",
+                f"give 1 to {MAX_DEVICES}",
+            )
 
     @classmethod
     def parse(cls, text: str) -> ClusterShape:
         """The shape that `NODESxGPUS` says: ``8x8`` is 8 nodes of 8 GPUs."""
         match = _SHAPE.fullmatch(text.strip())
         if not match:
-            raise InvalidInput("cluster", f"'{text}' is not a cluster shape", "give NODESxGPUS, such as 8x8")
+            raise InvalidInput(
+                "cluster",
+                f"'{text}' is not a cluster shape",
+                "give NODESxGPUS, such as 8x8",
+            )
         return cls(nodes=int(match[1]), gpus_per_node=int(match[2]))
 
     @property

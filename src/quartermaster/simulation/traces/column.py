@@ -71,7 +71,13 @@ def text(*, name: str, wanted: str, default: str | None = None, unique: bool = F
 
 
 def integer(
-    *, name: str, wanted: str, low: int = 0, high: int = LARGEST, default: int | None = None, unique: bool = False
+    *,
+    name: str,
+    wanted: str,
+    low: int = 0,
+    high: int = LARGEST,
+    default: int | None = None,
+    unique: bool = False,
 ) -> Column[int]:
     """A whole number from `low` to `high`."""
 

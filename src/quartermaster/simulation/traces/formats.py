@@ -34,11 +34,20 @@ class Format:
 
 
 def _file(role: str, columns: Sequence[Column[Any]]) -> FormatFile:
-    return FormatFile(role=role, columns=tuple((column.name, column.wanted, column.required) for column in columns))
+    return FormatFile(
+        role=role,
+        columns=tuple((column.name, column.wanted, column.required) for column in columns),
+    )
 
 
-_CLUSTER: Final = ("cluster", "the nodes to run on, NODESxGPUS; required for files of your own")
-_OVERHEAD: Final = ("overhead_rule", "when jobs pay their start-up time: per-start or per-event")
+_CLUSTER: Final = (
+    "cluster",
+    "the nodes to run on, NODESxGPUS; required for files of your own",
+)
+_OVERHEAD: Final = (
+    "overhead_rule",
+    "when jobs pay their start-up time: per-start or per-event",
+)
 _QUEUE: Final = ("queue", "the queue all jobs are in; 'default' if not given")
 
 FORMATS: Final = (
@@ -58,7 +67,11 @@ FORMATS: Final = (
         name="philly",
         description="training jobs by run time, a queue for each virtual cluster (Microsoft 2017)",
         files=(_file("jobs", philly.JOB_COLUMNS),),
-        options=(_CLUSTER, ("queue", "the one virtual cluster to read; all if not given"), _OVERHEAD),
+        options=(
+            _CLUSTER,
+            ("queue", "the one virtual cluster to read; all if not given"),
+            _OVERHEAD,
+        ),
     ),
     Format(
         name="itp",

@@ -10,7 +10,11 @@ from __future__ import annotations
 from typing import Final
 
 from quartermaster.model.node import MAX_DEVICES
-from quartermaster.simulation.traces.cluster import MAX_NODES, ClusterShape, OverheadRule
+from quartermaster.simulation.traces.cluster import (
+    MAX_NODES,
+    ClusterShape,
+    OverheadRule,
+)
 from quartermaster.simulation.traces.column import integer, number, text
 from quartermaster.simulation.traces.jobs import DEFAULT_QUEUE, Job, JobTrace, job_trace
 from quartermaster.simulation.traces.table import File, read_table

@@ -46,7 +46,11 @@ _UNUSED = (
     text(name="interval", wanted="milliseconds to the next job", default=""),
     text(name="resource_time_0", wanted="milliseconds of the GPU stage", default=""),
     text(name="resource_time_1", wanted="milliseconds of the CPU stage", default=""),
-    text(name="resource_time_2", wanted="milliseconds of the network or storage stage", default=""),
+    text(
+        name="resource_time_2",
+        wanted="milliseconds of the network or storage stage",
+        default="",
+    ),
     text(name="priority", wanted="0 or 1", default=""),
 )
 
@@ -68,7 +72,14 @@ def read_muri(
         if model not in START_UP:
             problem = f"there is no start-up time for model '{model}'"
             raise table.error(row=row, column=_MODEL, problem=problem, fix=f"expected {_MODEL.wanted}")
-    columns = (table[_ID], table[_GPUS], table[_SUBMIT], table[_ITERATIONS], models, table[_ITERATION])
+    columns = (
+        table[_ID],
+        table[_GPUS],
+        table[_SUBMIT],
+        table[_ITERATIONS],
+        models,
+        table[_ITERATION],
+    )
     return job_trace(
         name=name,
         cluster=cluster,

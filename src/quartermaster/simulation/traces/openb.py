@@ -41,7 +41,17 @@ _UNUSED = (
     text(name="scheduled_time", wanted="seconds from the start of the trace", default=""),
 )
 
-POD_COLUMNS: Final = (_NAME, _CPU, _MEMORY, _GPUS, _GPU_MILLI, _MODELS, _CREATED, _DELETED, *_UNUSED)
+POD_COLUMNS: Final = (
+    _NAME,
+    _CPU,
+    _MEMORY,
+    _GPUS,
+    _GPU_MILLI,
+    _MODELS,
+    _CREATED,
+    _DELETED,
+    *_UNUSED,
+)
 
 
 def read_openb(*, nodes: File, pods: File, name: str = "openb", allow_unknown_models: bool = False) -> ClusterTrace:
@@ -59,7 +69,13 @@ def read_openb(*, nodes: File, pods: File, name: str = "openb", allow_unknown_mo
 def read_nodes(file: File) -> tuple[Node, ...]:
     """A node list, in file order."""
     table = read_table(file=file, columns=NODE_COLUMNS)
-    columns = (table[_NODE_NAME], table[_NODE_CPU], table[_NODE_MEMORY], table[_NODE_GPUS], table[_NODE_MODEL])
+    columns = (
+        table[_NODE_NAME],
+        table[_NODE_CPU],
+        table[_NODE_MEMORY],
+        table[_NODE_GPUS],
+        table[_NODE_MODEL],
+    )
     return tuple(
         Node(name=name, cpu=cpu, memory=memory * MIB, gpus=gpus, gpu_model=model)
         for name, cpu, memory, gpus, model in zip(*columns, strict=True)
@@ -72,7 +88,14 @@ def read_pods(file: File, *, models: Collection[str] | None = None) -> tuple[Pod
 
 
 def _pods(table: Table, models: Collection[str] | None) -> tuple[Pod, ...]:
-    requests = zip(table[_CPU], table[_MEMORY], table[_GPUS], table[_GPU_MILLI], table[_MODELS], strict=True)
+    requests = zip(
+        table[_CPU],
+        table[_MEMORY],
+        table[_GPUS],
+        table[_GPU_MILLI],
+        table[_MODELS],
+        strict=True,
+    )
     of_request: dict[tuple[int, int, int, int, str], PodSpec] = {}
     of_value: dict[PodSpec, PodSpec] = {}
     pods = []
@@ -88,7 +111,12 @@ def _pods(table: Table, models: Collection[str] | None) -> tuple[Pod, ...]:
 
 
 def _gpu_request(
-    table: Table, row: int, gpus: int, milli: int, accepted: str, models: Collection[str] | None
+    table: Table,
+    row: int,
+    gpus: int,
+    milli: int,
+    accepted: str,
+    models: Collection[str] | None,
 ) -> GpuRequest:
     if gpus == 0:
         if milli:
@@ -96,7 +124,12 @@ def _gpu_request(
             raise table.error(row=row, column=_GPU_MILLI, problem=problem, fix="give 0 with num_gpu 0")
         if accepted:
             problem = f"'{accepted}', but the pod asks for no GPU"
-            raise table.error(row=row, column=_MODELS, problem=problem, fix="leave it empty with num_gpu 0")
+            raise table.error(
+                row=row,
+                column=_MODELS,
+                problem=problem,
+                fix="leave it empty with num_gpu 0",
+            )
         return GpuRequest()
     if milli == 0:
         problem = f"'0', but the pod asks for {gpus} GPU{'s' if gpus > 1 else ''}"
@@ -104,7 +137,12 @@ def _gpu_request(
         raise table.error(row=row, column=_GPU_MILLI, problem=problem, fix=fix)
     if milli < MILLI and gpus > 1:
         problem = f"'{milli}', but the pod asks for {gpus} GPUs"
-        raise table.error(row=row, column=_GPU_MILLI, problem=problem, fix=f"give {MILLI}: only one GPU can be shared")
+        raise table.error(
+            row=row,
+            column=_GPU_MILLI,
+            problem=problem,
+            fix=f"give {MILLI}: only one GPU can be shared",
+        )
     names = frozenset(accepted.split("|")) if accepted else frozenset()
     if "" in names:
         problem = f"'{accepted}' has an empty model name"
@@ -113,7 +151,12 @@ def _gpu_request(
     if unknown and models is not None:
         problem = f"no node has a GPU of model '{unknown[0]}'"
         known = ", ".join(sorted(models)) or "none"
-        raise table.error(row=row, column=_MODELS, problem=problem, fix=f"the node list's models are {known}")
+        raise table.error(
+            row=row,
+            column=_MODELS,
+            problem=problem,
+            fix=f"the node list's models are {known}",
+        )
     return GpuRequest(count=gpus, share=milli * (DEVICE // MILLI), models=names)
 
 

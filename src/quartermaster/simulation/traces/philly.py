@@ -13,7 +13,11 @@ from typing import Final
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.node import MAX_DEVICES
-from quartermaster.simulation.traces.cluster import MAX_NODES, ClusterShape, OverheadRule
+from quartermaster.simulation.traces.cluster import (
+    MAX_NODES,
+    ClusterShape,
+    OverheadRule,
+)
 from quartermaster.simulation.traces.column import integer, moment, number, text
 from quartermaster.simulation.traces.jobs import Job, JobTrace, job_trace
 from quartermaster.simulation.traces.table import File, Table, read_table
@@ -70,5 +74,9 @@ def _only(table: Table, queue: str) -> Table:
         near = difflib.get_close_matches(queue, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         problem = f"no job is of virtual cluster '{queue}'"
-        raise InvalidInput(f"{table.file}: column 'cluster'", problem, f"{hint}the file has {', '.join(known)}")
+        raise InvalidInput(
+            f"{table.file}: column 'cluster'",
+            problem,
+            f"{hint}the file has {', '.join(known)}",
+        )
     return table.take(rows)

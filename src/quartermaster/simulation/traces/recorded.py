@@ -77,9 +77,21 @@ def recorded_fragmentation() -> Mapping[tuple[str, str, int], Spread]:
 def published_muri() -> tuple[PublishedRun, ...]:
     """The results of Muri's simulator that its repository prints."""
     table = read_table(file=shipped("philly-muri/published_results.csv"), columns=_PUBLISHED)
-    columns = (table[_TRACE], table[_POLICY], table[_AVERAGE], table[_MAKESPAN], table[_P99])
+    columns = (
+        table[_TRACE],
+        table[_POLICY],
+        table[_AVERAGE],
+        table[_MAKESPAN],
+        table[_P99],
+    )
     return tuple(
-        PublishedRun(trace=trace, policy=policy, average_jct=average, makespan=makespan, p99_jct=p99)
+        PublishedRun(
+            trace=trace,
+            policy=policy,
+            average_jct=average,
+            makespan=makespan,
+            p99_jct=p99,
+        )
         for trace, policy, average, makespan, p99 in zip(*columns, strict=True)
     )
 

@@ -14,7 +14,11 @@ from typing import Any, Final
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.simulation.traces.catalogue import find
-from quartermaster.simulation.traces.cluster import ClusterShape, ClusterTrace, OverheadRule
+from quartermaster.simulation.traces.cluster import (
+    ClusterShape,
+    ClusterTrace,
+    OverheadRule,
+)
 from quartermaster.simulation.traces.formats import FORMATS, Format
 from quartermaster.simulation.traces.itp import read_itp
 from quartermaster.simulation.traces.jobs import JobTrace
@@ -54,7 +58,11 @@ class TraceSource:
     def __post_init__(self) -> None:
         if bool(self.name) == bool(self.format):
             problem = "both a name and a format" if self.name else "neither a name nor a format"
-            raise InvalidInput("trace", problem, "give the name of a shipped trace, or a format and its files")
+            raise InvalidInput(
+                "trace",
+                problem,
+                "give the name of a shipped trace, or a format and its files",
+            )
         form = _format(find(self.name).format if self.name else self.format)
         wanted = {file.role for file in form.files} if self.format else set()
         for role in _ROLES:
@@ -65,17 +73,27 @@ class TraceSource:
                 fix = f"give {names}" if self.format else "leave it out, or give a format"
                 raise InvalidInput(f"trace: {role}", f"{whose} takes no file of {role}", fix)
             if role in wanted and not given:
-                raise InvalidInput(f"trace: {role}", "is not given", f"format '{form.name}' wants a file of {role}")
+                raise InvalidInput(
+                    f"trace: {role}",
+                    "is not given",
+                    f"format '{form.name}' wants a file of {role}",
+                )
         self._check_options(form)
 
     def _check_options(self, form: Format) -> None:
         known = [option for option, _ in form.options]
         for option in ("cluster", "queue", "overhead_rule", "allow_unknown_models"):
             if getattr(self, option) and option not in known:
-                raise InvalidInput(f"trace: {option}", f"is no option of format '{form.name}'", "leave it out")
+                raise InvalidInput(
+                    f"trace: {option}",
+                    f"is no option of format '{form.name}'",
+                    "leave it out",
+                )
         if form.has_jobs and self.format and self.cluster is None:
             raise InvalidInput(
-                "trace: cluster", "is not given", "give NODESxGPUS, such as 8x8: job files name no nodes"
+                "trace: cluster",
+                "is not given",
+                "give NODESxGPUS, such as 8x8: job files name no nodes",
             )
         if self.name and self.queue and form.name == "philly":
             fix = f"give the name 'philly/{self.queue}'"
@@ -106,4 +124,8 @@ def _format(name: str) -> Format:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise InvalidInput("trace: format", f"there is no format '{name}'", f"{hint}formats are {', '.join(known)}")
+    raise InvalidInput(
+        "trace: format",
+        f"there is no format '{name}'",
+        f"{hint}formats are {', '.join(known)}",
+    )

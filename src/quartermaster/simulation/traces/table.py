@@ -75,7 +75,12 @@ class Table:
             try:
                 column.value(cell)
             except BadCell as bad:
-                return self.error(row=row, column=column, problem=str(bad), fix=f"expected {column.wanted}")
+                return self.error(
+                    row=row,
+                    column=column,
+                    problem=str(bad),
+                    fix=f"expected {column.wanted}",
+                )
         raise AssertionError("a column that failed has a bad cell")
 
     def _refuse_repeats(self, column: Column[Any], cells: Sequence[str]) -> None:
@@ -85,7 +90,12 @@ class Table:
         for row, cell in enumerate(cells):
             if first.setdefault(cell, row) != row:
                 problem = f"'{cell}' is already on line {self.lines[first[cell]]}"
-                raise self.error(row=row, column=column, problem=problem, fix="give every row a name of its own")
+                raise self.error(
+                    row=row,
+                    column=column,
+                    problem=problem,
+                    fix="give every row a name of its own",
+                )
 
 
 def read_table(*, file: File, columns: Sequence[Column[Any]]) -> Table:
@@ -106,7 +116,11 @@ def read_table(*, file: File, columns: Sequence[Column[Any]]) -> Table:
         raise InvalidInput(f"{name}:{end + 1}", f"is not CSV: {error}", "check the quotes on this line") from None
     known = ",".join(column.name for column in columns)
     if not rows:
-        raise InvalidInput(name, "the file is empty", f"expected a header line with the columns {known}")
+        raise InvalidInput(
+            name,
+            "the file is empty",
+            f"expected a header line with the columns {known}",
+        )
     header = rows.pop(0)
     _check_header(header, f"{name}:{lines.pop(0)}", columns)
     if not rows:
@@ -114,8 +128,16 @@ def read_table(*, file: File, columns: Sequence[Column[Any]]) -> Table:
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
-            raise InvalidInput(f"{name}:{line}", f"{cells}, but the header has {len(header)}", "give one cell a column")
-    return Table(file=name, lines=lines, cells=dict(zip(header, zip(*rows, strict=True), strict=True)))
+            raise InvalidInput(
+                f"{name}:{line}",
+                f"{cells}, but the header has {len(header)}",
+                "give one cell a column",
+            )
+    return Table(
+        file=name,
+        lines=lines,
+        cells=dict(zip(header, zip(*rows, strict=True), strict=True)),
+    )
 
 
 def _bytes(file: File, name: str) -> bytes:
@@ -127,7 +149,11 @@ def _bytes(file: File, name: str) -> bytes:
         raise InvalidInput(name, f"cannot be read: {error.strerror}", "name a .csv or .csv.gz file") from None
     if not data.startswith(_GZIP):
         if name.endswith(".gz"):
-            raise InvalidInput(name, "is not gzip data", "compress it with gzip, or drop '.gz' from its name")
+            raise InvalidInput(
+                name,
+                "is not gzip data",
+                "compress it with gzip, or drop '.gz' from its name",
+            )
         return data
     try:
         return gzip.decompress(data)
@@ -142,7 +168,11 @@ def _text(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
-        raise InvalidInput(f"{name}:{line}", f"byte 0x{byte:02x} is not UTF-8", "save the file as UTF-8") from None
+        raise InvalidInput(
+            f"{name}:{line}",
+            f"byte 0x{byte:02x} is not UTF-8",
+            "save the file as UTF-8",
+        ) from None
 
 
 def _check_header(header: Sequence[str], where: str, columns: Sequence[Column[Any]]) -> None:
@@ -158,4 +188,8 @@ def _check_header(header: Sequence[str], where: str, columns: Sequence[Column[An
             raise InvalidInput(field, f"is there {count} times", "keep one of them")
     for column in columns:
         if column.required and column.name not in header:
-            raise InvalidInput(f"{where}: column '{column.name}'", "is missing", f"expected {column.wanted}")
+            raise InvalidInput(
+                f"{where}: column '{column.name}'",
+                "is missing",
+                f"expected {column.wanted}",
+            )

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from quartermaster.model.errors import InvalidInput
-from quartermaster.simulation.traces.catalogue import CATALOGUE, GPUS_PER_NODE, OFFERED_LOAD
+from quartermaster.simulation.traces.catalogue import (
+    CATALOGUE,
+    GPUS_PER_NODE,
+    OFFERED_LOAD,
+)
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 from quartermaster.simulation.traces.itp import read_itp
 from quartermaster.simulation.traces.jobs import JobTrace
@@ -64,13 +68,24 @@ def test_muri_work_is_iterations_at_the_taxed_time(tmp_path: Path) -> None:
     assert (first.submit, second.submit) == (0.0, 1456.0)
     assert first.iteration_s == 1.015 * 886 / 1000
     assert first.duration == 1000 * first.iteration_s
-    assert (first.queue, first.deadline, first.model) == ("default", None, "shufflenet_v2_x1_0")
+    assert (first.queue, first.deadline, first.model) == (
+        "default",
+        None,
+        "shufflenet_v2_x1_0",
+    )
     assert (first.overhead, second.overhead) == (5.0, 39.0)
 
 
 @pytest.mark.parametrize(
     ("model", "gpus", "seconds"),
-    [("vgg16", 16, 9), ("vgg19", 16, 10), ("resnet18", 1, 4), ("gpt2", 32, 10), ("a2c", 3, 39), ("dqn", 9, 8)],
+    [
+        ("vgg16", 16, 9),
+        ("vgg19", 16, 10),
+        ("resnet18", 1, 4),
+        ("gpt2", 32, 10),
+        ("a2c", 3, 39),
+        ("dqn", 9, 8),
+    ],
 )
 def test_start_up_times_are_the_measured_ones_and_round_up_between_counts(
     model: str, gpus: int, seconds: float
@@ -86,7 +101,9 @@ def test_muri_overhead_is_counted_as_published_unless_asked_otherwise() -> None:
     assert honest.jobs == load("philly-muri/trace1").jobs
 
 
-def test_philly_jobs_come_by_submission_and_are_called_after_their_line(tmp_path: Path) -> None:
+def test_philly_jobs_come_by_submission_and_are_called_after_their_line(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "jobs.csv").write_text(PHILLY, encoding="utf-8")
     trace = read_philly(jobs=tmp_path / "jobs.csv", cluster=SHAPE)
     assert [(job.name, job.queue, job.submit) for job in trace.jobs] == [
@@ -103,7 +120,9 @@ def test_one_virtual_cluster_starts_at_its_own_first_submission(tmp_path: Path) 
     assert [(job.name, job.submit) for job in trace.jobs] == [("11cb48-2", 0.0)]
 
 
-def test_itp_clock_starts_at_the_first_submission_for_deadlines_too(tmp_path: Path) -> None:
+def test_itp_clock_starts_at_the_first_submission_for_deadlines_too(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "jobs.csv").write_text(ITP, encoding="utf-8")
     first, second = read_itp(jobs=tmp_path / "jobs.csv", cluster=SHAPE).jobs
     assert (first.submit, first.deadline) == (0.0, 1879.0)
@@ -114,7 +133,10 @@ def test_itp_clock_starts_at_the_first_submission_for_deadlines_too(tmp_path: Pa
 def test_default_clusters_follow_the_documented_rule(name: str) -> None:
     trace = load(name)
     span = trace.jobs[-1].submit - trace.jobs[0].submit
-    gpus = max(trace.gpu_hours * 3600 / span / OFFERED_LOAD, max(job.gpus for job in trace.jobs))
+    gpus = max(
+        trace.gpu_hours * 3600 / span / OFFERED_LOAD,
+        max(job.gpus for job in trace.jobs),
+    )
     assert trace.cluster == ClusterShape(nodes=-int(-gpus // GPUS_PER_NODE), gpus_per_node=GPUS_PER_NODE)
 
 
@@ -134,7 +156,10 @@ def test_a_cluster_shape_is_read_and_written_alike() -> None:
     [
         ("8", "cluster: '8' is not a cluster shape; give NODESxGPUS, such as 8x8"),
         ("8x", "cluster: '8x' is not a cluster shape; give NODESxGPUS, such as 8x8"),
-        ("8x-8", "cluster: '8x-8' is not a cluster shape; give NODESxGPUS, such as 8x8"),
+        (
+            "8x-8",
+            "cluster: '8x-8' is not a cluster shape; give NODESxGPUS, such as 8x8",
+        ),
         ("0x8", "cluster: nodes: 0 nodes; give 1 to 1000000"),
         ("8x0", "cluster: GPUs per node: 0 GPUs; give 1 to 64"),
         ("8x65", "cluster: GPUs per node: 65 GPUs; give 1 to 64"),

@@ -52,7 +52,13 @@ def small(tmp_path: Path) -> ClusterTrace:
 
 def test_amounts_are_in_the_units_of_the_model(small: ClusterTrace) -> None:
     node, cpu_only = small.nodes
-    assert (node.name, node.cpu, node.memory, node.gpus, node.gpu_model) == ("n1", 64000, 1024 * MIB, 2, "P100")
+    assert (node.name, node.cpu, node.memory, node.gpus, node.gpu_model) == (
+        "n1",
+        64000,
+        1024 * MIB,
+        2,
+        "P100",
+    )
     assert (cpu_only.gpus, cpu_only.gpu_model) == (0, "")
     share, whole, _, none, _ = (pod.spec for pod in small.pods)
     assert (share.cpu, share.memory) == (4000, 512 * MIB)
@@ -65,7 +71,9 @@ def test_pods_keep_the_order_of_the_file(small: ClusterTrace) -> None:
     assert [pod.name for pod in small.pods] == ["b", "a", "c", "d", "e"]
 
 
-def test_equal_requests_are_one_object_however_they_are_written(small: ClusterTrace) -> None:
+def test_equal_requests_are_one_object_however_they_are_written(
+    small: ClusterTrace,
+) -> None:
     specs = [pod.spec for pod in small.pods]
     assert specs[0] is specs[4] is specs[2]
 
@@ -113,7 +121,10 @@ def test_every_list_asks_for_what_it_is_known_to_ask_for(variant: str) -> None:
     assert len({id(pod.spec) for pod in trace.pods}) == len({pod.spec for pod in trace.pods}) < 500
 
 
-@pytest.mark.parametrize(("variant", "percent"), [("gpuspec05", 5.2), ("gpuspec10", 10.4), ("gpuspec25", 24.9)])
+@pytest.mark.parametrize(
+    ("variant", "percent"),
+    [("gpuspec05", 5.2), ("gpuspec10", 10.4), ("gpuspec25", 24.9)],
+)
 def test_the_lists_with_models_name_them_as_often_as_documented(variant: str, percent: float) -> None:
     gpu_pods = [pod for pod in load(f"openb/{variant}").pods if pod.spec.gpu.count]
     named = sum(1 for pod in gpu_pods if pod.spec.gpu.models)

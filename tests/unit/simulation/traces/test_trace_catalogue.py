@@ -8,7 +8,11 @@ import pytest
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.simulation.traces.catalogue import CATALOGUE, find
-from quartermaster.simulation.traces.cluster import ClusterShape, ClusterTrace, OverheadRule
+from quartermaster.simulation.traces.cluster import (
+    ClusterShape,
+    ClusterTrace,
+    OverheadRule,
+)
 from quartermaster.simulation.traces.formats import formats
 from quartermaster.simulation.traces.jobs import JobTrace
 from quartermaster.simulation.traces.recorded import (
@@ -64,8 +68,14 @@ def test_every_shipped_file_is_reached_by_some_name() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("openb/defualt", "trace: there is no shipped trace 'openb/defualt'; did you mean 'openb/default'?"),
-        ("trace1", "trace: there is no shipped trace 'trace1'; did you mean 'philly-muri/trace1'?"),
+        (
+            "openb/defualt",
+            "trace: there is no shipped trace 'openb/defualt'; did you mean 'openb/default'?",
+        ),
+        (
+            "trace1",
+            "trace: there is no shipped trace 'trace1'; did you mean 'philly-muri/trace1'?",
+        ),
         (
             "hello",
             "trace: there is no shipped trace 'hello'; "
@@ -94,7 +104,10 @@ def test_an_unknown_name_gets_near_ones(name: str, message: str) -> None:
             {"format": "phily"},
             "trace: format: there is no format 'phily'; did you mean 'philly'? formats are openb, muri, philly, itp",
         ),
-        ({"format": "openb", "nodes": "n.csv"}, "trace: pods: is not given; format 'openb' wants a file of pods"),
+        (
+            {"format": "openb", "nodes": "n.csv"},
+            "trace: pods: is not given; format 'openb' wants a file of pods",
+        ),
         (
             {"format": "openb", "nodes": "n.csv", "pods": "p.csv", "jobs": "j.csv"},
             "trace: jobs: format 'openb' takes no file of jobs; give nodes and pods",
@@ -134,21 +147,36 @@ def test_a_source_travels_and_loads_alike() -> None:
 
 def test_a_users_own_files_are_named_after_themselves(tmp_path: Path) -> None:
     jobs = tmp_path / "mine.csv"
-    jobs.write_text("job,submission_time,duration,num_gpu,deadline\n0,5,2429,4,1933904\n", encoding="utf-8")
+    jobs.write_text(
+        "job,submission_time,duration,num_gpu,deadline\n0,5,2429,4,1933904\n",
+        encoding="utf-8",
+    )
     trace = TraceSource(
-        format="itp", jobs=str(jobs), cluster=SHAPE, queue="research", overhead_rule=OverheadRule.PER_EVENT
+        format="itp",
+        jobs=str(jobs),
+        cluster=SHAPE,
+        queue="research",
+        overhead_rule=OverheadRule.PER_EVENT,
     ).load()
     assert isinstance(trace, JobTrace)
-    assert (trace.name, trace.jobs[0].queue, trace.overhead_rule) == ("mine", "research", OverheadRule.PER_EVENT)
+    assert (trace.name, trace.jobs[0].queue, trace.overhead_rule) == (
+        "mine",
+        "research",
+        OverheadRule.PER_EVENT,
+    )
 
 
 def test_a_users_own_pods_are_read_from_two_files(tmp_path: Path) -> None:
     (tmp_path / "nodes.csv").write_text("sn,cpu_milli,memory_mib,gpu\nn1,1000,1024,2\n", encoding="utf-8")
     (tmp_path / "pods.csv").write_text(
-        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1,1,1,1000,H100\n", encoding="utf-8"
+        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1,1,1,1000,H100\n",
+        encoding="utf-8",
     )
     files = {"nodes": str(tmp_path / "nodes.csv"), "pods": str(tmp_path / "pods.csv")}
-    with pytest.raises(InvalidInput, match="no node has a GPU of model 'H100'; the node list's models are none"):
+    with pytest.raises(
+        InvalidInput,
+        match="no node has a GPU of model 'H100'; the node list's models are none",
+    ):
         TraceSource(format="openb", **files).load()
     trace = TraceSource(format="openb", allow_unknown_models=True, **files).load()
     assert isinstance(trace, ClusterTrace)
@@ -157,17 +185,27 @@ def test_a_users_own_pods_are_read_from_two_files(tmp_path: Path) -> None:
 
 def test_formats_list_the_files_and_columns_each_wants() -> None:
     wanted = {form.name: [file.role for file in form.files] for form in formats()}
-    assert wanted == {"openb": ["nodes", "pods"], "muri": ["jobs"], "philly": ["jobs"], "itp": ["jobs"]}
+    assert wanted == {
+        "openb": ["nodes", "pods"],
+        "muri": ["jobs"],
+        "philly": ["jobs"],
+        "itp": ["jobs"],
+    }
     pods = formats()[0].files[1]
-    assert ("num_gpu", "GPUs the pod asks for: a whole number, 0 to 64", True) in pods.columns
+    assert (
+        "num_gpu",
+        "GPUs the pod asks for: a whole number, 0 to 64",
+        True,
+    ) in pods.columns
     assert ("gpu_spec", "GPU models joined by '|'", False) in pods.columns
 
 
 def test_recorded_results_are_those_of_the_papers() -> None:
     allocation = recorded_allocation()
-    assert (allocation["default", "FGD", 100].mean, allocation["default", "FGD", 100].sd) == pytest.approx(
-        (95.23, 0.11), abs=0.006
-    )
+    assert (
+        allocation["default", "FGD", 100].mean,
+        allocation["default", "FGD", 100].sd,
+    ) == pytest.approx((95.23, 0.11), abs=0.006)
     assert allocation["gpuspec25", "BestFit", 100].mean == pytest.approx(85.67, abs=0.006)
     assert len(allocation) == 9 * 6 * 8
     fragmentation = recorded_fragmentation()
@@ -180,7 +218,11 @@ def test_published_muri_results_name_shipped_traces() -> None:
     assert len(runs) == 28
     assert all(f"philly-muri/{run.trace}" in CATALOGUE for run in runs)
     (srtf,) = (run for run in runs if (run.trace, run.policy) == ("trace1", "SRTF"))
-    assert (srtf.average_jct, srtf.makespan, srtf.p99_jct) == (1370603.198, 26045465.532945, 16647148.09074)
+    assert (srtf.average_jct, srtf.makespan, srtf.p99_jct) == (
+        1370603.198,
+        26045465.532945,
+        16647148.09074,
+    )
 
 
 def test_every_gpu_of_the_openb_cluster_has_a_power_model() -> None:

@@ -27,9 +27,18 @@ POD_NAMES = (
 MODELS = "vgg16, vgg19, resnet18, shufflenet_v2_x1_0, bert, gpt2, a2c, dqn"
 
 BAD_NODES = [
-    ("", "nodes.csv: the file is empty; expected a header line with the columns sn,cpu_milli,memory_mib,gpu,model"),
-    ("\n\n", "nodes.csv: the file is empty; expected a header line with the columns sn,cpu_milli,memory_mib,gpu,model"),
-    ("sn,cpu_milli,memory_mib,gpu,model\n", "nodes.csv: there is a header but no row; give at least one row"),
+    (
+        "",
+        "nodes.csv: the file is empty; expected a header line with the columns sn,cpu_milli,memory_mib,gpu,model",
+    ),
+    (
+        "\n\n",
+        "nodes.csv: the file is empty; expected a header line with the columns sn,cpu_milli,memory_mib,gpu,model",
+    ),
+    (
+        "sn,cpu_milli,memory_mib,gpu,model\n",
+        "nodes.csv: there is a header but no row; give at least one row",
+    ),
     (
         "sn,cpu_milli,memory_mib,model\nn1,1,1,G2\n",
         "nodes.csv:1: column 'gpu': is missing; expected GPUs of the node: a whole number, 0 to 64",
@@ -47,8 +56,14 @@ BAD_NODES = [
         NODES + "n1,1,1,1,G2\n",
         "nodes.csv:4: column 'sn': 'n1' is already on line 2; give every row a name of its own",
     ),
-    (NODES + ",1,1,1,G2\n", "nodes.csv:4: column 'sn': is empty; expected the node's name"),
-    (NODES + " n3,1,1,1,G2\n", "nodes.csv:4: column 'sn': ' n3' has space around it; expected the node's name"),
+    (
+        NODES + ",1,1,1,G2\n",
+        "nodes.csv:4: column 'sn': is empty; expected the node's name",
+    ),
+    (
+        NODES + " n3,1,1,1,G2\n",
+        "nodes.csv:4: column 'sn': ' n3' has space around it; expected the node's name",
+    ),
     (
         NODES + "n3,1,1,65,G2\n",
         "nodes.csv:4: column 'gpu': '65' is more than 64; expected GPUs of the node: a whole number, 0 to 64",
@@ -56,8 +71,14 @@ BAD_NODES = [
 ]
 
 BAD_PODS = [
-    (PODS + "p1,1000,64,1,1000\n", "pods.csv:2: 5 cells, but the header has 6; give one cell a column"),
-    (PODS + "p1,1000,64,0,0,\n\nx\n", "pods.csv:4: 1 cell, but the header has 6; give one cell a column"),
+    (
+        PODS + "p1,1000,64,1,1000\n",
+        "pods.csv:2: 5 cells, but the header has 6; give one cell a column",
+    ),
+    (
+        PODS + "p1,1000,64,0,0,\n\nx\n",
+        "pods.csv:4: 1 cell, but the header has 6; give one cell a column",
+    ),
     (
         PODS.replace("gpu_spec", "spec") + "p1,1,1,0,0,\n",
         "pods.csv:1: column 'spec': is not known; did you mean 'gpu_spec'? the columns are " + POD_NAMES,
@@ -306,9 +327,7 @@ def test_a_name_that_promises_gzip_and_content_that_is_not() -> None:
     Path("pods.csv.gz").write_text(PODS, encoding="utf-8")
     with pytest.raises(InvalidInput) as refused:
         read_openb(nodes=Path("nodes.csv"), pods=Path("pods.csv.gz"))
-    assert str(refused.value) == (
-        "pods.csv.gz: is not gzip data; compress it with gzip, or drop '.gz' from its name"
-    )
+    assert str(refused.value) == ("pods.csv.gz: is not gzip data; compress it with gzip, or drop '.gz' from its name")
 
 
 def test_models_no_node_has_can_be_allowed() -> None:
