@@ -17,6 +17,7 @@ from quartermaster.scheduling.policies.literature import (
     GpuPacking,
 )
 from quartermaster.scheduling.policies.power import PWR
+from quartermaster.scheduling.policies.quartermaster import Quartermaster
 from quartermaster.scheduling.policies.simple import BinPack, FirstFit, Random, Spread
 
 Kind = Literal["placement", "job"]
@@ -36,6 +37,7 @@ _OWN: Final = "this project, docs/decisions/0004-own-policy.md"
 _ATC23: Final = "Weng et al., Beware of Fragmentation, USENIX ATC'23"
 
 _PLACEMENT: Final[Mapping[str, tuple[Callable[[Mix], PlacementPolicy], str, str]]] = {
+    "quartermaster": (Quartermaster, "least loss of what nodes could still be filled with (default)", _OWN),
     "fgd": (FGD, "least rise in fragmentation, integer scores", _ATC23),
     "best-fit": (
         lambda _: BestFit(),
