@@ -41,18 +41,12 @@ def machine() -> dict[str, str | int]:
 
 def _cpu_model() -> str:
     with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  # a kernel interface, not a file
-        return next(
-            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-            "unknown",
-        )
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def as_json(figures: Iterable[Figure]) -> str:
     """The stable form for programs."""
-    return json.dumps(
-        {"machine": machine(), "figures": [asdict(figure) for figure in figures]},
-        indent=1,
-    )
+    return json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1)
 
 
 def as_table(figures: Iterable[Figure]) -> str:

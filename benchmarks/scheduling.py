@@ -42,26 +42,14 @@ def cluster(nodes: int) -> ClusterState:
 
 def fifty_shapes() -> list[PodSpec]:
     """Ten GPU requests from none to 8 devices, each with five amounts of cpu and memory per GPU."""
-    gpus = [
-        (0, DEVICE),
-        (1, DEVICE // 8),
-        (1, DEVICE // 4),
-        (1, DEVICE // 2),
-        (1, 3 * DEVICE // 4),
-    ]
+    gpus = [(0, DEVICE), (1, DEVICE // 8), (1, DEVICE // 4), (1, DEVICE // 2), (1, 3 * DEVICE // 4)]
     gpus += [(1, DEVICE), (2, DEVICE), (3, DEVICE), (4, DEVICE), (8, DEVICE)]
     found = []
     for count, share in gpus:
         weight = count * share / DEVICE or 1.0
         for cores in (2, 4, 6, 8, 12):
             request = GpuRequest(count=count, share=share) if count else GpuRequest()
-            found.append(
-                PodSpec(
-                    cpu=int(cores * 1000 * weight),
-                    memory=int(cores * 6 * GIB * weight),
-                    gpu=request,
-                )
-            )
+            found.append(PodSpec(cpu=int(cores * 1000 * weight), memory=int(cores * 6 * GIB * weight), gpu=request))
     return found
 
 
@@ -156,20 +144,10 @@ def figures() -> Iterator[Figure]:
         seconds = gang_seconds(NODES, size=256, gpus=8, policy=policy)
         yield Figure(name=f"{name}/gang-256x8-{policy}", value=seconds * 1e3, unit="ms", target=5)
         seconds = gang_seconds(NODES, size=4096, gpus=1, policy=policy)
-        yield Figure(
-            name=f"{name}/gang-4096x1-{policy}",
-            value=seconds * 1e3,
-            unit="ms",
-            target=10,
-        )
+        yield Figure(name=f"{name}/gang-4096x1-{policy}", value=seconds * 1e3, unit="ms", target=10)
         seconds, placed = singles_seconds(NODES, count=100_000, policy=policy)
         yield Figure(name=f"{name}/singles-100000-{policy}", value=seconds, unit="s", target=2)
-        yield Figure(
-            name=f"{name}/singles-100000-{policy}-placed",
-            value=placed,
-            unit="pods",
-            better="higher",
-        )
+        yield Figure(name=f"{name}/singles-100000-{policy}-placed", value=placed, unit="pods", better="higher")
 
 
 def growth() -> Iterator[Figure]:
@@ -178,14 +156,6 @@ def growth() -> Iterator[Figure]:
         seconds = gang_seconds(nodes, size=256, gpus=8, policy="quartermaster")
         yield Figure(name=f"growth/gang-256x8/{nodes}", value=seconds * 1e3, unit="ms")
         seconds, _ = singles_seconds(nodes, count=10 * nodes, policy="quartermaster")
-        yield Figure(
-            name=f"growth/singles-per-pod/{nodes}",
-            value=seconds / (10 * nodes) * 1e6,
-            unit="us",
-        )
+        yield Figure(name=f"growth/singles-per-pod/{nodes}", value=seconds / (10 * nodes) * 1e6, unit="us")
         state = cluster(nodes)
-        yield Figure(
-            name=f"growth/snapshot/{nodes}",
-            value=best_of(5, lambda: state.snapshot) * 1e3,
-            unit="ms",
-        )
+        yield Figure(name=f"growth/snapshot/{nodes}", value=best_of(5, lambda: state.snapshot) * 1e3, unit="ms")

@@ -41,12 +41,7 @@ def test_nothing_is_overcommitted(cluster: list[Node], waiting: list[PodGroup], 
         node, spec = by_name[bind.node], wanted[bind.pod]
         use = used[node.name]
         use.update({"cpu": spec.cpu, "memory": spec.memory, "pods": 1, **dict(spec.extended)})
-        have = {
-            "cpu": node.cpu,
-            "memory": node.memory,
-            "pods": node.pods,
-            **node.extended,
-        }
+        have = {"cpu": node.cpu, "memory": node.memory, "pods": node.pods, **node.extended}
         assert all(amount <= have.get(name, 0) for name, amount in use.items())
         assert len(bind.devices) == spec.gpu.count
         for device in bind.devices:
@@ -119,11 +114,7 @@ def test_same_input_same_plan_and_no_trace(
 
 @given(nodes(), specs(), st.integers(1, 12), specs(plain=True), policies())
 def test_a_run_is_placed_as_its_pods_one_by_one(
-    cluster: list[Node],
-    spec: PodSpec,
-    size: int,
-    other: PodSpec,
-    policy: PlacementPolicy,
+    cluster: list[Node], spec: PodSpec, size: int, other: PodSpec, policy: PlacementPolicy
 ) -> None:
     def place(chunks: list[int]) -> tuple[list[tuple[str, int, int]], bytes]:
         state = ClusterState(cluster)
@@ -147,10 +138,7 @@ def test_a_run_is_placed_as_its_pods_one_by_one(
 
 @given(nodes(), groups(), policies(), st.data())
 def test_deltas_undo_each_other(
-    cluster: list[Node],
-    waiting: list[PodGroup],
-    policy: PlacementPolicy,
-    data: st.DataObject,
+    cluster: list[Node], waiting: list[PodGroup], policy: PlacementPolicy, data: st.DataObject
 ) -> None:
     state = ClusterState(cluster)
     plan = decide(state, waiting, policy)

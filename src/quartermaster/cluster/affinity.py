@@ -42,14 +42,7 @@ class AffinityIndex:
         if known is None:
             known = self.terms[term] = TermCounts()
             for assignment in state.pods.values():
-                self._add_one(
-                    state,
-                    term,
-                    known,
-                    state.shapes[assignment.shape],
-                    assignment.row,
-                    1,
-                )
+                self._add_one(state, term, known, state.shapes[assignment.shape], assignment.row, 1)
         return known
 
     def add(self, state: ClusterState, shape: Shape, row: int, pods: int) -> None:
@@ -75,13 +68,7 @@ class AffinityIndex:
         return [(term, counts) for term, counts in found if counts.owned]
 
     def _add_one(
-        self,
-        state: ClusterState,
-        term: AffinityTerm,
-        counts: TermCounts,
-        shape: Shape,
-        row: int,
-        pods: int,
+        self, state: ClusterState, term: AffinityTerm, counts: TermCounts, shape: Shape, row: int, pods: int
     ) -> None:
         domain = state.node(row).labels.get(term.topology_key)
         if domain is None:

@@ -63,14 +63,8 @@ class ClassTable:
         number = len(self.keys)
         if number == len(self.free):
             size = 2 * number
-            self.free, self.devices = (
-                _grown(self.free, size),
-                _grown(self.devices, size),
-            )
-            self.profile, self.kinds = (
-                _grown(self.profile, size),
-                _grown(self.kinds, size),
-            )
+            self.free, self.devices = (_grown(self.free, size), _grown(self.devices, size))
+            self.profile, self.kinds = (_grown(self.profile, size), _grown(self.kinds, size))
         profile, free, devices, kinds, _ = key
         self.keys.append(key)
         self._ids[key] = number

@@ -37,7 +37,8 @@ class Profile:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
     """A pod spec as numbers. `request` follows the resource columns of the state, `asked` are its (column, amount) that are
-    not 0, `kind` is a bit number or -1."""
+    not 0, `kind` is a bit number or -1.
+    """
 
     id: int
     spec: PodSpec
@@ -90,12 +91,7 @@ def selector_keys(spec: PodSpec) -> set[str]:
 
 def profile_of(node: Node, *, resources: list[str], label_keys: set[str]) -> Profile:
     """The profile of `node` against the state's resource columns and relevant labels."""
-    base = {
-        "cpu": node.cpu,
-        "memory": node.memory,
-        "ephemeral-storage": node.ephemeral_storage,
-        "pods": node.pods,
-    }
+    base = {"cpu": node.cpu, "memory": node.memory, "ephemeral-storage": node.ephemeral_storage, "pods": node.pods}
     amounts = {**node.extended, **base}
     return Profile(
         allocatable=tuple(amounts.get(name, 0) for name in resources),

@@ -10,34 +10,22 @@ nothing fits there. Only the scheduling cycle promises never to overcommit.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quartermaster.cluster.affinity import AffinityIndex
+from quartermaster.cluster.assignment import Assignment, Batch
 from quartermaster.cluster.classes import ClassTable
-from quartermaster.cluster.shapes import (
-    MAX_KIND,
-    Profile,
-    Shape,
-    kind_of,
-    profile_of,
-    selector_keys,
-)
+from quartermaster.cluster.shapes import MAX_KIND, Profile, Shape, kind_of, profile_of, selector_keys
+from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.node import Node
 from quartermaster.model.pod import PodSpec
-from quartermaster.model.units import (
-    BASE_RESOURCES,
-    CPU,
-    DEVICE,
-    GPU,
-    MEMORY,
-    gpu_model_resource,
-)
+from quartermaster.model.units import BASE_RESOURCES, CPU, DEVICE, GPU, MEMORY, gpu_model_resource
 
 FEW_VALUES = 64
 """A node label with at most this many values may tell node classes apart; one with more pins a shape to nodes."""
@@ -48,16 +36,6 @@ DEAD_CLASSES = 65_536
 
 DEAD_MOVES = 1_000_000
 """Length of the list of moves at which it is started anew."""
-
-
-class Assignment(NamedTuple):
-    """Where a pod is: node row, shape number, bit mask of devices, micro-GPU on each, account that is charged."""
-
-    row: int
-    shape: int
-    devices: int
-    share: int
-    account: int
 
 
 class ClusterState:
@@ -98,11 +76,7 @@ class ClusterState:
         """Add nodes in order; raises `InvalidInput` on a name that is there already."""
         for node in nodes:
             if node.name in self.rows:
-                raise InvalidInput(
-                    f"node '{node.name}'",
-                    "is there already",
-                    "give each node a name of its own",
-                )
+                raise InvalidInput(f"node '{node.name}'", "is there already", "give each node a name of its own")
             new = [name for name in node.extended if name not in self.resources]
             if new or node.gpus > self.gpu_free.shape[1]:
                 self._widen(new, node.gpus)
@@ -111,13 +85,7 @@ class ClusterState:
             self.rows[node.name] = row
             self.gpu_free[row, : node.gpus] = DEVICE
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
-            key = (
-                self.classes.profile_id(profile),
-                profile.allocatable,
-                (DEVICE,) * node.gpus,
-                0,
-                frozenset[Any](),
-            )
+            key = (self.classes.profile_id(profile), profile.allocatable, (DEVICE,) * node.gpus, 0, frozenset[Any]())
             self._move(row, self.classes.intern(key))
         self.generation += 1
 
@@ -186,12 +154,7 @@ class ClusterState:
 
     def _make_shape(self, number: int, spec: PodSpec, *, pinned: bool) -> Shape:
         amounts = dict(spec.extended)
-        amounts |= {
-            CPU: spec.cpu,
-            MEMORY: spec.memory,
-            "ephemeral-storage": spec.ephemeral_storage,
-            "pods": 1,
-        }
+        amounts |= {CPU: spec.cpu, MEMORY: spec.memory, "ephemeral-storage": spec.ephemeral_storage, "pods": 1}
         request = tuple(amounts.get(name, 0) for name in self.resources)
         return Shape(
             id=number,
@@ -247,15 +210,7 @@ class ClusterState:
 
     # ---- pods
 
-    def assume(
-        self,
-        pod: str,
-        spec: PodSpec,
-        node: str,
-        devices: Sequence[int] = (),
-        *,
-        queue: str = "",
-    ) -> None:
+    def assume(self, pod: str, spec: PodSpec, node: str, devices: Sequence[int] = (), *, queue: str = "") -> None:
         """Record that a pod is on a node, with the indexes of its GPUs; raises `InvalidInput` if that cannot be."""
         shape = self.shape(spec)
         row = self.row(node)
@@ -264,9 +219,7 @@ class ClusterState:
             raise InvalidInput(f"pod '{pod}'", "is placed already", "forget it first")
         if len(devices) != shape.count or len(set(devices)) != len(devices) or not all(0 <= d < have for d in devices):
             raise InvalidInput(
-                f"pod '{pod}': devices",
-                f"{list(devices)}",
-                f"name {shape.count} different devices of {have}",
+                f"pod '{pod}': devices", f"{list(devices)}", f"name {shape.count} different devices of {have}"
             )
         self.place(pod, shape, row, sum(1 << device for device in devices), self.account(queue))
 
@@ -307,15 +260,7 @@ class ClusterState:
         profile, free, devices, _, ports = self.classes.keys[self.class_at[row]]
         left = tuple(sorted(self.gpu_free[row, : len(devices)].tolist(), reverse=True))
         free = tuple(have - want for have, want in zip(free, shape.request, strict=True))
-        return self.classes.intern(
-            (
-                profile,
-                free,
-                left,
-                self._kinds(row),
-                ports | frozenset(shape.spec.host_ports),
-            )
-        )
+        return self.classes.intern((profile, free, left, self._kinds(row), ports | frozenset(shape.spec.host_ports)))
 
     def _kinds(self, row: int) -> int:
         return sum(1 << kind for kind, count in enumerate(self.kind_count[row].tolist()) if count)
@@ -458,9 +403,9 @@ class ClusterState:
     def _forget_members(self) -> None:
         """Start the class index anew from `node_class`; derived caches of higher layers are void with the epoch."""
         self._width = self.gpu_free.shape[1]
-        self.class_at = memoryview(self.node_class)
-        self._gpu_at = memoryview(self.gpu_free.reshape(-1)) if self._width else memoryview(np.zeros(0, np.int32))
-        self._kind_at = memoryview(self.kind_count.reshape(-1))
+        self.class_at = self.node_class.data
+        self._gpu_at = self.gpu_free.reshape(-1).data
+        self._kind_at = self.kind_count.reshape(-1).data
         self._count: list[int] = [0] * len(self.classes)
         self._members: list[list[int]] = [[] for _ in range(len(self.classes))]
         for row, number in enumerate(self.node_class.tolist()):
@@ -485,9 +430,9 @@ class ClusterState:
                 new = np.full((size, *old.shape[1:]), fill, dtype=np.int32)
                 new[:row] = old[:row]
                 setattr(self, name, new)
-            self.class_at = memoryview(self.node_class)
-            self._gpu_at = memoryview(self.gpu_free.reshape(-1)) if self._width else self._gpu_at
-            self._kind_at = memoryview(self.kind_count.reshape(-1))
+            self.class_at = self.node_class.data
+            self._gpu_at = self.gpu_free.reshape(-1).data
+            self._kind_at = self.kind_count.reshape(-1).data
         return row
 
     def _widen(self, resources: list[str], devices: int) -> None:
@@ -538,13 +483,7 @@ class ClusterState:
         copy.accounts = self.accounts.copy()
         copy.resources = self.resources.copy()
         copy.shapes = self.shapes.copy()
-        for name in (
-            "_shape_ids",
-            "_account_ids",
-            "_charges",
-            "_free_rows",
-            "_label_keys",
-        ):
+        for name in ("_shape_ids", "_account_ids", "_charges", "_free_rows", "_label_keys"):
             setattr(copy, name, getattr(self, name).copy())
         copy.node_class = self.node_class.copy()
         copy.gpu_free = self.gpu_free.copy()
@@ -552,7 +491,7 @@ class ClusterState:
         copy.affinity = AffinityIndex()
         copy.affinity.terms.update(dict.fromkeys(self.affinity.terms))
         copy.caches = {}
-        copy._forget_members()  # noqa: SLF001  # its own class
+        copy._forget_members()  # its own class
         return Snapshot(copy)
 
     def borrow(self) -> Snapshot:
@@ -576,14 +515,7 @@ class ClusterState:
         """The state's value in canonical form: equal bytes, equal state. Numbers given out internally are resolved."""
         nodes = [(node.name, self._describe(row)) for row, node in enumerate(self.nodes) if node is not None]
         pods = sorted(
-            (
-                pod,
-                a.row,
-                hash(self.shapes[a.shape].spec),
-                a.devices,
-                a.share,
-                self.accounts[a.account],
-            )
+            (pod, a.row, hash(self.shapes[a.shape].spec), a.devices, a.share, self.accounts[a.account])
             for pod, a in self.pods.items()
         )
         held = sorted((key, sorted(held.items())) for key, held in zip(self.accounts, self.held, strict=True) if held)
@@ -592,74 +524,3 @@ class ClusterState:
     def _describe(self, row: int) -> tuple[object, ...]:
         _, free, devices, kinds, ports = self.classes.keys[self.class_at[row]]
         return free, devices, kinds, sorted(ports)
-
-
-class Batch:
-    """Pods of one shape on several nodes of one class, the same number on each.
-
-    `rows` int64 [nodes]; `masks` uint64 [nodes, pods per node]; `taken` int32 [nodes, devices] micro-GPU taken;
-    `before` and `after` are the nodes' classes. `pods` are the names, node by node.
-    """
-
-    __slots__ = (
-        "account",
-        "after",
-        "before",
-        "masks",
-        "per_row",
-        "pods",
-        "rows",
-        "shape",
-        "share",
-        "taken",
-    )
-
-    def __init__(
-        self,
-        *,
-        pods: Sequence[str],
-        shape: Shape,
-        share: int,
-        account: int,
-        rows: NDArray[np.int64],
-        masks: NDArray[np.uint64],
-        taken: NDArray[np.int32],
-        before: int,
-        after: int,
-    ) -> None:
-        self.pods, self.shape, self.share, self.account = pods, shape, share, account
-        self.rows, self.masks, self.taken, self.before, self.after = (
-            rows,
-            masks,
-            taken,
-            before,
-            after,
-        )
-        self.per_row = masks.shape[1]
-
-    def assignments(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """The fields of each pod's `Assignment`."""
-        rows = np.repeat(self.rows, self.per_row).tolist()
-        shape, share, account = self.shape.id, self.share, self.account
-        for row, mask in zip(rows, self.masks.reshape(-1).tolist(), strict=True):
-            yield row, shape, mask, share, account
-
-
-class Snapshot:
-    """What a cycle looks at: a state at one generation.
-
-    A cycle may try things on it through a `Statement`, and has to leave it as it was.
-    """
-
-    __slots__ = ("_state", "generation")
-
-    def __init__(self, state: ClusterState) -> None:
-        self._state = state
-        self.generation = state.generation
-
-    @property
-    def state(self) -> ClusterState:
-        """The state; raises `RuntimeError` if its owner changed it since it was borrowed."""
-        if self._state.generation != self.generation:
-            raise RuntimeError("snapshot is out of date: its state was changed after it was borrowed")
-        return self._state

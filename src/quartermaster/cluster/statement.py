@@ -6,8 +6,12 @@ state before byte for byte (`ClusterState.to_bytes`).
 
 from __future__ import annotations
 
+from typing import Self
+
+from quartermaster.cluster.assignment import Assignment, Batch
 from quartermaster.cluster.shapes import Shape
-from quartermaster.cluster.state import Assignment, Batch, ClusterState, Snapshot
+from quartermaster.cluster.snapshot import Snapshot
+from quartermaster.cluster.state import ClusterState
 
 Checkpoint = int
 """A point to which a statement can go back."""
@@ -21,7 +25,7 @@ class Statement:
         self.state: ClusterState = snapshot.state
         self._log: list[tuple[str, int] | tuple[str, Assignment] | Batch] = []
 
-    def __enter__(self) -> Statement:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

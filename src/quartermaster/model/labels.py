@@ -33,12 +33,7 @@ class Requirement:
     values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        needs = {
-            Operator.IN: "at least one",
-            Operator.NOT_IN: "at least one",
-            Operator.GT: "one",
-            Operator.LT: "one",
-        }
+        needs = {Operator.IN: "at least one", Operator.NOT_IN: "at least one", Operator.GT: "one", Operator.LT: "one"}
         want = needs.get(self.operator, "no")
         count = len(self.values)
         if not {"at least one": count >= 1, "one": count == 1, "no": count == 0}[want]:

@@ -50,14 +50,6 @@ class Node:
         }
         for what, amount in amounts.items():
             if amount < 0:
-                raise InvalidInput(
-                    f"{where}: {what}",
-                    f"{amount} is negative",
-                    "allocatable amounts are 0 or more",
-                )
+                raise InvalidInput(f"{where}: {what}", f"{amount} is negative", "allocatable amounts are 0 or more")
         if not 0 <= self.gpus <= MAX_DEVICES:
-            raise InvalidInput(
-                f"{where}: gpus",
-                f"{self.gpus} devices",
-                f"a node has 0 to {MAX_DEVICES} GPUs",
-            )
+            raise InvalidInput(f"{where}: gpus", f"{self.gpus} devices", f"a node has 0 to {MAX_DEVICES} GPUs")

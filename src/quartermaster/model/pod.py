@@ -25,29 +25,15 @@ class GpuRequest:
 
     def __post_init__(self) -> None:
         if not 0 <= self.count <= MAX_DEVICES:
-            raise InvalidInput(
-                "gpu request: count",
-                f"{self.count} devices",
-                f"ask for 0 to {MAX_DEVICES}",
-            )
+            raise InvalidInput("gpu request: count", f"{self.count} devices", f"ask for 0 to {MAX_DEVICES}")
         if not 0 < self.share <= DEVICE:
             raise InvalidInput(
-                "gpu request: share",
-                f"{self.share} micro-GPU",
-                f"a share is more than 0 and at most {DEVICE}",
+                "gpu request: share", f"{self.share} micro-GPU", f"a share is more than 0 and at most {DEVICE}"
             )
         if self.memory < 0:
-            raise InvalidInput(
-                "gpu request: memory",
-                f"{self.memory} bytes",
-                "give a positive number of bytes",
-            )
+            raise InvalidInput("gpu request: memory", f"{self.memory} bytes", "give a positive number of bytes")
         if self.memory and self.share != DEVICE:
-            raise InvalidInput(
-                "gpu request: memory",
-                "given beside a share",
-                "ask for a share or for memory",
-            )
+            raise InvalidInput("gpu request: memory", "given beside a share", "ask for a share or for memory")
 
     @property
     def whole(self) -> bool:
@@ -90,19 +76,11 @@ class PodSpec:
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
-        amounts = {
-            "cpu": self.cpu,
-            "memory": self.memory,
-            "ephemeral_storage": self.ephemeral_storage,
-        }
+        amounts = {"cpu": self.cpu, "memory": self.memory, "ephemeral_storage": self.ephemeral_storage}
         for what, amount in (*amounts.items(), *self.extended):
             if amount < 0:
                 raise InvalidInput(f"pod: {what}", f"{amount} is negative", "requests are 0 or more")
-        object.__setattr__(
-            self,
-            "_hash",
-            hash((self.cpu, self.memory, self.gpu, self.extended, self.labels)),
-        )
+        object.__setattr__(self, "_hash", hash((self.cpu, self.memory, self.gpu, self.extended, self.labels)))
 
     def __hash__(self) -> int:
         """Computed once: a spec is looked up for every pod that has it."""

@@ -28,16 +28,10 @@ class SubGroup:
 
     def __post_init__(self) -> None:
         if self.pods and self.children:
-            raise InvalidInput(
-                f"sub-group '{self.name}'",
-                "has both pods and sub-groups",
-                "give it one of the two",
-            )
+            raise InvalidInput(f"sub-group '{self.name}'", "has both pods and sub-groups", "give it one of the two")
         if not 0 <= self.minimum <= self.desired:
             raise InvalidInput(
-                f"sub-group '{self.name}': min",
-                f"{self.min} of {self.desired}",
-                "min lies between 0 and that count",
+                f"sub-group '{self.name}': min", f"{self.min} of {self.desired}", "min lies between 0 and that count"
             )
 
     @property
@@ -77,23 +71,13 @@ class PodGroup:
         for leaf in self.root.leaves():
             for pod in leaf.pods:
                 if pod.name in seen:
-                    raise InvalidInput(
-                        f"pod group '{self.name}'",
-                        f"pod '{pod.name}' twice",
-                        "name each pod once",
-                    )
+                    raise InvalidInput(f"pod group '{self.name}'", f"pod '{pod.name}' twice", "name each pod once")
                 seen.add(pod.name)
 
     @staticmethod
     def of(pod: Pod, *, queue: str, created: float = 0.0, priority: int = DEFAULT_PRIORITY) -> PodGroup:
         """The group of one pod, named after it."""
-        return PodGroup(
-            name=pod.name,
-            queue=queue,
-            root=SubGroup(pods=(pod,)),
-            created=created,
-            priority=priority,
-        )
+        return PodGroup(name=pod.name, queue=queue, root=SubGroup(pods=(pod,)), created=created, priority=priority)
 
     @staticmethod
     def gang(
@@ -102,8 +86,8 @@ class PodGroup:
         queue: str,
         spec: PodSpec,
         size: int,
-        min: int | None = None,
-        created: float = 0.0,  # noqa: A002
+        min: int | None = None,  # noqa: A002  # the field's word
+        created: float = 0.0,
     ) -> PodGroup:
         """A flat gang of `size` identical pods named ``NAME-0`` and so on."""
         pods = tuple(Pod(f"{name}-{index}", spec) for index in range(size))

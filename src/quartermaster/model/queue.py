@@ -31,11 +31,7 @@ class Quota:
             if math.isnan(value) or value < 0:
                 raise InvalidInput(f"quota: {name}", f"{value} is not usable", "give 0 or more")
         if math.isinf(self.over_quota_weight):
-            raise InvalidInput(
-                "quota: over_quota_weight",
-                "is infinite",
-                "weights are compared: give a finite number",
-            )
+            raise InvalidInput("quota: over_quota_weight", "is infinite", "weights are compared: give a finite number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +67,7 @@ class QueueTree:
         self._queues: dict[str, Queue] = {}
         for queue in queues:
             if queue.name in self._queues:
-                raise InvalidInput(
-                    f"queue '{queue.name}'",
-                    "is defined twice",
-                    "give each queue a name of its own",
-                )
+                raise InvalidInput(f"queue '{queue.name}'", "is defined twice", "give each queue a name of its own")
             self._queues[queue.name] = queue
         self._children: dict[str | None, list[Queue]] = {}
         for queue in self._queues.values():
@@ -96,11 +88,7 @@ class QueueTree:
             parent = self._queues[path[-1].parent]
             if parent in path:
                 names = " -> ".join(node.name for node in (*path, parent))
-                raise InvalidInput(
-                    f"queue '{queue.name}': parent",
-                    f"cycle {names}",
-                    "let one of them be a top queue",
-                )
+                raise InvalidInput(f"queue '{queue.name}': parent", f"cycle {names}", "let one of them be a top queue")
             path.append(parent)
         return tuple(path)
 
@@ -108,7 +96,7 @@ class QueueTree:
     def single(name: str = "default") -> QueueTree:
         """One queue that deserves everything."""
         everything = Quota(deserved=UNLIMITED)
-        return QueueTree([Queue(name=name, quotas={r: everything for r in ("cpu", "memory", "gpu")})])
+        return QueueTree([Queue(name=name, quotas=dict.fromkeys(("cpu", "memory", "gpu"), everything))])
 
     def __getitem__(self, name: str) -> Queue:
         try:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.shapes import Shape
-from quartermaster.cluster.state import Assignment, ClusterState, Snapshot
+from quartermaster.cluster.snapshot import Snapshot
+from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
@@ -24,13 +26,7 @@ from quartermaster.model.queue import QueueTree
 from quartermaster.scheduling.explaining import explain
 from quartermaster.scheduling.order import QueueOrder
 from quartermaster.scheduling.placing import Placer, Rng
-from quartermaster.scheduling.plan import (
-    Evict,
-    Explanation,
-    GroupPlacement,
-    Plan,
-    Unschedulable,
-)
+from quartermaster.scheduling.plan import Evict, Explanation, GroupPlacement, Plan, Unschedulable
 from quartermaster.scheduling.policies.base import PlacementPolicy
 
 GroupKey = Callable[[PodGroup], Any]
@@ -55,23 +51,15 @@ class Policies:
     one_queue: bool = False
 
 
-def cycle(
-    snapshot: Snapshot,
-    policies: Policies,
-    *,
-    groups: Sequence[PodGroup],
-    now: float,
-    rng: Rng,
-) -> Plan:
+def cycle(snapshot: Snapshot, policies: Policies, *, groups: Sequence[PodGroup], now: float, rng: Rng) -> Plan:
     """Decide on `groups` (those with pods that wait, and with `replan` also those that run).
 
     Raises `InvalidInput` when a group names a queue that is not there or not a leaf. `now` is in virtual seconds.
     """
     del now  # Time-dependent policies come with their own issue; the signature is the contract.
     state = snapshot.state
-    for group in groups:
-        for pod in group.pods:
-            state.shape(pod.spec)  # May widen the state, which must not happen while a statement is open.
+    for spec in {id(pod.spec): pod.spec for group in groups for pod in group.pods}.values():
+        state.shape(spec)  # May widen the state, which must not happen while a statement is open.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
         return _Cycle(statement, policies, rng).run(groups)
@@ -154,6 +142,12 @@ class _Cycle:
         """Place what `part` lacks to its minimum. On a shortfall the caller rolls back."""
         if part.children:
             return self._reach_children(part, account)
+        if len(part.pods) == 1:  # By far the most common group, so it is spared what follows.
+            pod = part.pods[0]
+            if part.min == 0 or pod.name in self._state.pods:
+                return None
+            shape = self._state.shape(pod.spec)
+            return None if self._placer.place((pod.name,), shape, account) else _Shortfall(shape, 1, 0)
         waiting = self._waiting(part)
         need = part.minimum - (len(part.pods) - len(waiting))
         fitted, short = 0, None

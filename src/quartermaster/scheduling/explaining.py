@@ -86,11 +86,7 @@ def _near_misses(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> li
 
 
 def _closest(
-    view: ClassView,
-    mask: Mask,
-    short: NDArray[np.int64],
-    relative: NDArray[np.float64],
-    name: str,
+    view: ClassView, mask: Mask, short: NDArray[np.int64], relative: NDArray[np.float64], name: str
 ) -> list[tuple[float, int, str]]:
     index = np.flatnonzero(mask)
     index = index[np.argsort(relative[index], kind="stable")[:NEAR_MISSES]]

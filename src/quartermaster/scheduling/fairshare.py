@@ -87,11 +87,7 @@ class FairShare:
 
 
 def fair_shares(
-    tree: QueueTree,
-    *,
-    capacity: Mapping[str, float],
-    requested: Mapping[str, Mapping[str, float]],
-    k: float = 1.0,
+    tree: QueueTree, *, capacity: Mapping[str, float], requested: Mapping[str, Mapping[str, float]], k: float = 1.0
 ) -> Mapping[str, Mapping[str, FairShare]]:
     """The fair share of every queue in every resource under quota.
 

@@ -56,7 +56,7 @@ def _lets_in(state: ClusterState, shape: Shape) -> list[bool]:
 
 def _fit_columns(view: ClassView, shape: Shape) -> Mask:
     asked = [column for column, _ in shape.asked]
-    fits: Mask = (view.free[:, asked] >= [wanted for _, wanted in shape.asked]).all(axis=1)
+    fits: Mask = np.all(view.free[:, asked] >= [wanted for _, wanted in shape.asked], axis=1)
     if fits.any():
         fits &= np.asarray(_lets_in(view.state, shape), dtype=np.bool_)[view.profile]
     if shape.count and fits.any():
@@ -71,19 +71,10 @@ def _static(profile: Profile, shape: Shape) -> Iterator[tuple[str, bool]]:
     spec = shape.spec
     yield "node is unschedulable", not profile.schedulable
     yield "untolerated taint", not tolerated(spec, profile.taints)
-    yield (
-        "node selector or affinity",
-        not shape.pinned and not selected(spec, dict(profile.labels)),
-    )
+    yield ("node selector or affinity", not shape.pinned and not selected(spec, dict(profile.labels)))
     if shape.count:
-        yield (
-            "GPU model",
-            bool(spec.gpu.models) and profile.gpu_model not in spec.gpu.models,
-        )
-        yield (
-            "GPU memory",
-            profile.gpus > 0 and shape.share_on(profile.gpu_memory) is None,
-        )
+        yield ("GPU model", bool(spec.gpu.models) and profile.gpu_model not in spec.gpu.models)
+        yield ("GPU memory", profile.gpus > 0 and shape.share_on(profile.gpu_memory) is None)
 
 
 def shares(view: ClassView, shape: Shape) -> NDArray[np.int64]:

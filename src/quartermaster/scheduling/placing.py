@@ -18,8 +18,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quartermaster.cluster.assignment import Batch
 from quartermaster.cluster.shapes import Shape
-from quartermaster.cluster.state import Batch, ClusterState
+from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.filters import NodeRules, fitting, shares
@@ -91,27 +92,16 @@ class Placer:
                 break
             _, row, number = entry
             if total - done == 1:
-                self._put(
-                    names[done],
-                    shape,
-                    row,
-                    self._mask(row, shape, best.level.get(number, 0)),
-                    account,
-                )
+                self._put(names[done], shape, row, self._mask(row, shape, best.level.get(number, 0)), account)
                 return total
             done += self._lead(best, entry, names[done:], shape, account)
         return done
 
     def _lead(
-        self,
-        best: Frontier,
-        entry: tuple[float, int, int],
-        names: Sequence[str],
-        shape: Shape,
-        account: int,
+        self, best: Frontier, entry: tuple[float, int, int], names: Sequence[str], shape: Shape, account: int
     ) -> int:
         """Place the pods that the leading class gets before any other class is asked; returns how many."""
-        cost, row, number = entry
+        cost, _, number = entry
         path = self._path(best, number, limit=len(names))
         rival = best.without(number)
         rows = self.state.rows_of(number)
@@ -124,13 +114,7 @@ class Placer:
             self._batch(names[: len(whole) * len(path)], shape, account, whole, path)
         done = len(whole) * len(path)
         if partial:
-            self._batch(
-                names[done : done + partial],
-                shape,
-                account,
-                rows[full : full + 1],
-                path[:partial],
-            )
+            self._batch(names[done : done + partial], shape, account, rows[full : full + 1], path[:partial])
         return done + partial
 
     def _path(self, best: Frontier, number: int, *, limit: int) -> list[tuple[int, int]]:
@@ -149,12 +133,7 @@ class Placer:
         return path
 
     def _batch(
-        self,
-        names: Sequence[str],
-        shape: Shape,
-        account: int,
-        rows: NDArray[np.int64],
-        path: list[tuple[int, int]],
+        self, names: Sequence[str], shape: Shape, account: int, rows: NDArray[np.int64], path: list[tuple[int, int]]
     ) -> None:
         state = self.state
         before = int(state.node_class[rows[0]])
@@ -228,13 +207,7 @@ class Placer:
                 parked.append((cost, row))
                 continue
             number = int(state.node_class[row])
-            self._put(
-                names[done],
-                shape,
-                row,
-                self._mask(row, shape, best.level.get(number, 0)),
-                account,
-            )
+            self._put(names[done], shape, row, self._mask(row, shape, best.level.get(number, 0)), account)
             done += 1
             number = int(state.node_class[row])
             best.know([number])
@@ -259,10 +232,7 @@ class Placer:
             fits[fitting(state, live.tolist(), shape)] = True
             rows = np.flatnonzero(fits[state.node_class])
             if rules is not None:
-                rows = np.array(
-                    [row for row in rows.tolist() if rules.reason(row) is None],
-                    dtype=np.int64,
-                )
+                rows = np.array([row for row in rows.tolist() if rules.reason(row) is None], dtype=np.int64)
             if not len(rows):
                 return done
             row = int(rows[int(self._rng.integers(0, len(rows)))])

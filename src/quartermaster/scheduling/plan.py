@@ -106,11 +106,7 @@ class Plan:
         for placement in self.placements:
             account = placement.account
             for pod, shape, row, mask in zip(
-                placement.pods,
-                placement.shapes,
-                placement.rows,
-                placement.masks,
-                strict=True,
+                placement.pods, placement.shapes, placement.rows, placement.masks, strict=True
             ):
                 state.place(pod, shape, row, mask, account)
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class column(Generic[T]):  # noqa: N801  # reads as the decorator that it is
-    """A property worked out once. `functools.cached_property` takes a lock for that, which costs more than most columns."""
+    """A property worked out once. Unlike `functools.cached_property` it takes no lock, which would cost more."""
 
     def __init__(self, work: Callable[[Any], T]) -> None:
         self._work = work

@@ -87,11 +87,7 @@ class _Meter:
         for start in range(0, len(new), 2048):
             ids = np.array(new[start : start + 2048], dtype=np.int64)
             self.known.update(
-                zip(
-                    ids.tolist(),
-                    self.fragments.fragment(ClassView(self.state, ids)).tolist(),
-                    strict=True,
-                )
+                zip(ids.tolist(), self.fragments.fragment(ClassView(self.state, ids)).tolist(), strict=True)
             )
 
 

@@ -161,11 +161,7 @@ class _Simulation:
             now = min(todo[-1].job.submit if todo else math.inf, self._next_instant(last))
             if math.isinf(now):
                 stuck = self._active[0].job
-                raise InvalidInput(
-                    f"job '{stuck.name}'",
-                    "can never start",
-                    "give a cluster that it fits on",
-                )
+                raise InvalidInput(f"job '{stuck.name}'", "can never start", "give a cluster that it fits on")
             self._credit(now - last, now)
             for progress in [p for p in self._active if p.running and p.ends <= now]:
                 ends[progress.job.name] = now
@@ -286,10 +282,7 @@ class _Simulation:
             "median_wait_s": float(np.median(waits)),
             "gpu_utilisation_percent": 100 * held / (gpus * makespan) if makespan else 0.0,
         }
-        curves = {
-            "utilisation": (times, np.array(log.busy) / gpus * 100),
-            "waiting": (times, np.array(log.waiting)),
-        }
+        curves = {"utilisation": (times, np.array(log.busy) / gpus * 100), "waiting": (times, np.array(log.waiting))}
         names = sorted({name for shares in log.by_queue for name in shares})
         shares = {name: (times, np.array([s.get(name, 0) for s in log.by_queue]) / gpus * 100) for name in names}
         restarts = sum(p.starts - 1 for p in self._all)

@@ -10,12 +10,7 @@ from typing import Final, Literal
 from quartermaster.model.errors import InvalidInput
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.policies.fragmentation import FGD, Mix
-from quartermaster.scheduling.policies.literature import (
-    BestFit,
-    DotProd,
-    GpuClustering,
-    GpuPacking,
-)
+from quartermaster.scheduling.policies.literature import BestFit, DotProd, GpuClustering, GpuPacking
 from quartermaster.scheduling.policies.power import PWR
 from quartermaster.scheduling.policies.quartermaster import Quartermaster
 from quartermaster.scheduling.policies.simple import BinPack, FirstFit, Random, Spread
@@ -59,43 +54,19 @@ _PLACEMENT: Final[Mapping[str, tuple[Callable[[Mix], PlacementPolicy], str, str]
         "equal GPU requests on the same nodes",
         "Xiao et al., Gandiva, OSDI'18; as run in ATC'23",
     ),
-    "pwr": (
-        lambda _: PWR(),
-        "least rise in power draw",
-        "Power- and Fragmentation-aware Online Scheduling, CCGrid'25",
-    ),
+    "pwr": (lambda _: PWR(), "least rise in power draw", "Power- and Fragmentation-aware Online Scheduling, CCGrid'25"),
     "random": (lambda _: Random(), "any node that fits, evenly", "baseline of ATC'23"),
-    "bin-pack": (
-        lambda _: BinPack(),
-        "fullest node by cpu, memory and GPU",
-        "kube-scheduler, MostAllocated",
-    ),
-    "spread": (
-        lambda _: Spread(),
-        "emptiest node by cpu, memory and GPU",
-        "kube-scheduler, LeastAllocated",
-    ),
+    "bin-pack": (lambda _: BinPack(), "fullest node by cpu, memory and GPU", "kube-scheduler, MostAllocated"),
+    "spread": (lambda _: Spread(), "emptiest node by cpu, memory and GPU", "kube-scheduler, LeastAllocated"),
     "first-fit": (lambda _: FirstFit(), "first node that fits", "baseline"),
 }
 
 _JOB: Final[Mapping[str, tuple[str, str]]] = {
     "fifo": ("first come first; never preempts", "baseline"),
-    "sjf": (
-        "shortest declared run time first; never preempts",
-        "baseline, knows run times",
-    ),
-    "srtf": (
-        "shortest remaining time first; preempts",
-        "Zhao et al., Muri, SIGCOMM'22, knows run times",
-    ),
-    "srsf": (
-        "shortest remaining GPU time first; preempts",
-        "Zhao et al., Muri, SIGCOMM'22, knows run times",
-    ),
-    "tiresias": (
-        "least attained GPU time first in three levels (2D-LAS); preempts",
-        "Gu et al., Tiresias, NSDI'19",
-    ),
+    "sjf": ("shortest declared run time first; never preempts", "baseline, knows run times"),
+    "srtf": ("shortest remaining time first; preempts", "Zhao et al., Muri, SIGCOMM'22, knows run times"),
+    "srsf": ("shortest remaining GPU time first; preempts", "Zhao et al., Muri, SIGCOMM'22, knows run times"),
+    "tiresias": ("least attained GPU time first in three levels (2D-LAS); preempts", "Gu et al., Tiresias, NSDI'19"),
 }
 
 

@@ -46,10 +46,7 @@ class Mix:
         """The most frequent classes that stand for `COVER` of the pods; ties go to the larger request."""
         counts = Counter(_demand(spec) for spec in specs)
         total = sum(counts.values())
-        ranked = sorted(
-            counts.items(),
-            key=lambda item: (-item[1], *(-n for n in item[0][:3]), sorted(item[0][3])),
-        )
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], *(-n for n in item[0][:3]), sorted(item[0][3])))
         kept, covered = [], 0
         for demand, count in ranked:
             if covered >= COVER * total:
@@ -60,12 +57,7 @@ class Mix:
 
 
 def _demand(spec: PodSpec) -> Demand:
-    return (
-        spec.cpu,
-        spec.gpu.share if spec.gpu.count else 0,
-        spec.gpu.count,
-        spec.gpu.models,
-    )
+    return (spec.cpu, spec.gpu.share if spec.gpu.count else 0, spec.gpu.count, spec.gpu.models)
 
 
 class Fragments:
@@ -78,10 +70,7 @@ class Fragments:
         self._steps = np.array(steps, dtype=np.int64)
         weight = np.zeros((len(steps) + 1, len(groups)))
         for (cpu, share, count, models), p in gpu:
-            weight[
-                steps.index(cpu) + 1 :,
-                groups.index((share, count, tuple(sorted(models)))),
-            ] += p
+            weight[steps.index(cpu) + 1 :, groups.index((share, count, tuple(sorted(models))))] += p
         self._weight = weight
         self._models = [frozenset(models) for _, _, models in groups]
         shares = sorted({share for share, _, _ in groups})
@@ -106,10 +95,7 @@ class Fragments:
         return enough.sum(axis=2), (devices[:, None, :] * enough).sum(axis=2).astype(np.float64)
 
     def usable(
-        self,
-        weights: NDArray[np.float64],
-        count: NDArray[np.int64],
-        amount: NDArray[np.float64],
+        self, weights: NDArray[np.float64], count: NDArray[np.int64], amount: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Sum over the mix of the GPU that its pods could use: I - F."""
         hosts = count[:, self._share_of] >= self._count
@@ -146,11 +132,7 @@ class Fragments:
             level = levels[rows, column][:, None]
             rest = level - shape.share
             had, has = level >= self._shares, rest >= self._shares
-            after = self.usable(
-                weights[rows],
-                count[rows] - had + has,
-                amount[rows] - had * level + has * rest,
-            )
+            after = self.usable(weights[rows], count[rows] - had + has, amount[rows] - had * level + has * rest)
             gains[rows, column] = now[rows] - (left[rows] - after)
         return gains, levels
 

@@ -84,11 +84,7 @@ class GpuClustering:
         if not shape.count:
             return Scores(np.zeros(len(view)))
         own = np.int64(1 << shape.kind)
-        bonus = np.select(
-            [view.kinds == own, (view.kinds & own) != 0, view.kinds == 0],
-            [75, 50, 25],
-            0,
-        )
+        bonus = np.select([view.kinds == own, (view.kinds & own) != 0, view.kinds == 0], [75, 50, 25], 0)
         base = 25 * (GPU_SCALE - view.gpu_free) // GPU_SCALE
         return Scores((base + bonus).astype(np.float64))
 

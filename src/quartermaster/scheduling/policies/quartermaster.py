@@ -1,22 +1,22 @@
 """Our own policy: keep what a node could still be filled with.
 
-FGD asks of a node how much of its free GPU a pod of each class could use *devices* of, as if one pod were all that
-will come and cpu mattered only up to the first one. A node is filled by many. So the **worth** of a node is what it
-could still be filled with: for each class m of the mix, alone, k(m) pods fit by devices and by cpu, and
+FGD asks which of a node's free devices a pod of each class could use, as if one pod were all that will come and cpu
+mattered only up to the first one. A node is filled by many. So the **worth** of a node is what it could still be
+filled with: for each class m of the mix, alone, k(m) pods fit by devices and by cpu, and
 
     worth = sum over m of p(m) * host(m) * ((1 - w) * k(m) * g(m) + w * U(m)),      w = 0.3
 
-with g(m) the GPU that one pod takes and U(m) FGD's usable GPU, which steadies the first term where k is small. k is a
-real number, since cpu left over by one class serves another. p is over classes with GPU. A pod goes where it costs
+with g(m) the GPU that one pod takes and U(m) FGD's usable GPU, which steadies the first term where k is small. k is
+a real number, since cpu left over by one class serves another. p is over classes with GPU. A pod goes where it costs
 least worth beyond its own GPU, on the node with more cpu free when that is about equal:
 
     score = floor((g - worth lost + CPU_SLACK * free cpu / 128 cores) / STEP),      GPU in devices.
 
 Why it packs better: (1) the fractional k charges a pod for cpu that strands GPU *before* the node runs out, which is
-where FGD loses most when cpu is the second bottleneck; (2) leftovers of a device are valued by how many pods of each size
-they take, not by whether one fits; (3) `STEP` makes small differences ties, and ties go to the lowest row, which
-packs. The three constants were chosen on the openb lists default, cpu200, gpushare80, gpuspec25 and multigpu20 with seeds
-42 to 44 and hold for all others; docs/decisions/0004-own-policy.md has the search and what each term is worth.
+where FGD loses most when cpu is the second bottleneck; (2) what is left of a device is valued by how many pods of each
+size it takes, not by whether one fits; (3) `STEP` makes small differences ties, and ties go to the lowest row, which
+packs. The constants were chosen on the openb lists default, cpu200, gpushare, gpuspec25 and multigpu with other
+seeds than those that results are quoted for; docs/decisions/0004-own-policy.md has what each term is worth.
 """
 
 from __future__ import annotations
