@@ -67,7 +67,7 @@ class AffinityIndex:
         found = [(term, self.counts(state, term)) for term in list(self.terms) if self.matches(term, shape)]
         return [(term, counts) for term, counts in found if counts.owned]
 
-    def _add_one(
+    def _add_one(  # noqa: PLR0917  # a helper for two places in this class
         self, state: ClusterState, term: AffinityTerm, counts: TermCounts, shape: Shape, row: int, pods: int
     ) -> None:
         domain = state.node(row).labels.get(term.topology_key)

@@ -25,6 +25,7 @@ from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.pod import PodSpec
 from quartermaster.model.units import DEVICE
+from quartermaster.scheduling.filters import shares
 from quartermaster.scheduling.policies.base import Scores
 from quartermaster.scheduling.view import ClassView
 
@@ -115,8 +116,8 @@ class Fragments:
         count, amount = self.rooms(view)
         weights = self.weights(view, shape.spec.cpu)
         now = view.gpu_free - self.usable(self.weights(view), count, amount)
-        taken = shape.count * shape.share
-        left = view.gpu_free - taken
+        share = shares(view, shape)
+        left = view.gpu_free - shape.count * share
         if not shape.count:
             return (now - (left - self.usable(weights, count, amount)))[:, None], None
         if shape.whole or shape.count > 1:
@@ -125,12 +126,12 @@ class Fragments:
             return (now - (left - after))[:, None], None
         gains = np.full(view.devices.shape, -np.inf)
         levels = view.devices.astype(np.int64)
-        room = levels >= shape.share
+        room = levels >= share[:, None]
         room[:, :-1] &= levels[:, :-1] != levels[:, 1:]
         for column in np.flatnonzero(room.any(axis=0)).tolist():
             rows = np.flatnonzero(room[:, column])
             level = levels[rows, column][:, None]
-            rest = level - shape.share
+            rest = level - share[rows, None]
             had, has = level >= self._shares, rest >= self._shares
             after = self.usable(weights[rows], count[rows] - had + has, amount[rows] - had * level + has * rest)
             gains[rows, column] = now[rows] - (left[rows] - after)

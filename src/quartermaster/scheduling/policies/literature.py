@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.units import DEVICE
+from quartermaster.scheduling.filters import shares
 from quartermaster.scheduling.policies.base import Scorer, Scores
 from quartermaster.scheduling.view import ClassView
 
@@ -104,7 +105,7 @@ class GpuPacking:
         """Integer 0..100; pods without GPU do not care."""
         if not shape.count:
             return Scores(np.zeros(len(view)))
-        room = (view.devices >= shape.share).sum(axis=1)
+        room = (view.devices >= shares(view, shape)[:, None]).sum(axis=1)
         picked = view.devices[np.arange(len(view))[:, None], room[:, None] - 1 - np.arange(shape.count)]
         idle = (picked == DEVICE).sum(axis=1)
         per_cent: NDArray[np.int64] = picked.max(axis=1).astype(np.int64) * 100 // DEVICE

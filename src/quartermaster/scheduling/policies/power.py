@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.units import DEVICE
+from quartermaster.scheduling.filters import shares
 from quartermaster.scheduling.policies.base import Scorer, Scores
 from quartermaster.scheduling.view import ClassView
 
@@ -78,7 +79,7 @@ class PWR:
         if shape.count and shape.whole:
             more = busy + shape.count
         elif shape.count:
-            room_in_use = ((view.devices >= shape.share) & (view.devices < DEVICE)).sum(axis=1)
+            room_in_use = ((view.devices >= shares(view, shape)[:, None]) & (view.devices < DEVICE)).sum(axis=1)
             more = busy + np.maximum(shape.count - room_in_use, 0)
         else:
             more = busy

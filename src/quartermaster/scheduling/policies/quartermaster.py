@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.units import DEVICE
+from quartermaster.scheduling.filters import shares
 from quartermaster.scheduling.policies.base import Scores
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.view import ClassView
@@ -80,8 +81,8 @@ class Worth:
         enough = devices >= shares
         return enough.sum(axis=2), (devices // shares).sum(axis=2), (devices * enough).sum(axis=2)
 
-    def moved(self, room: Room, level: NDArray[np.int64], share: int) -> Room:
-        """The room once `share` is taken from a device of `level` [classes, 1]."""
+    def moved(self, room: Room, level: NDArray[np.int64], share: NDArray[np.int64]) -> Room:
+        """The room once `share` is taken from a device of `level` (both [classes, 1])."""
         rest = level - share
         had, has = level >= self._shares, rest >= self._shares
         fit = level // self._shares - rest // self._shares
@@ -136,14 +137,15 @@ class QuartermasterScorer:
         best = np.full(len(view), -np.inf)
         level = np.zeros(len(view), dtype=np.int64)
         devices = view.devices.astype(np.int64)
-        tried = devices >= shape.share
+        share = shares(view, shape)
+        tried = devices >= share[:, None]
         tried[:, :-1] &= devices[:, :-1] != devices[:, 1:]
         for column in np.flatnonzero(tried.any(axis=0)).tolist():
             rows = np.flatnonzero(tried[:, column])
             levels = devices[rows, column]
-            moved = worth.moved((room[0][rows], room[1][rows], room[2][rows]), levels[:, None], shape.share)
+            moved = worth.moved((room[0][rows], room[1][rows], room[2][rows]), levels[:, None], share[rows, None])
             after = worth.worth(accepted[rows], left[rows], moved)
-            scores = _steps(shape.share + after - now[rows] + slack[rows])
+            scores = _steps(share[rows] + after - now[rows] + slack[rows])
             better = scores >= best[rows]
             best[rows[better]] = scores[better]
             level[rows[better]] = levels[better]
