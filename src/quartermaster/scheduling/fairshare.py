@@ -2,32 +2,35 @@
 
 Children share what their parent got, in three passes over the siblings:
 
-1. **guarantee**: everyone gets what it deserves, as far as it asks for it;
-2. **surplus**: the rest goes by priority class, from high to low, inside a class by weight corrected by history;
-3. **remainder**: queues that were cut off hold whole units (a GPU, a millicore, 10^6 bytes), and the units this leaves
-   over go to the largest rest, then the older queue, then the name.
+1. **deserved**: everyone gets what it deserves, as far as it asks for it;
+2. **over quota**: the rest goes by priority class, from high to low, inside a class by weight corrected by history;
+3. **remainder**: queues that were cut off hold whole units (a GPU, a millicore, 10^6 bytes), and the units this frees
+   go to the largest fractional rest, then the older queue, then the name.
 
-The formula is the field's (KAI Scheduler; `docs/fair-share.md` has it with worked examples). Where its known limits
-would break the promise that shares add up to what is there, this module decides otherwise:
+The formula is the field's (KAI Scheduler; `docs/fair-share.md` has it with worked examples). Where it would break the
+promise that shares add up to what is there, this module decides otherwise:
 
-* *Guarantees beyond what the parent has.* They are then met by priority class, and in the class that cannot be met
-  divided by deserved amounts, none above what it asks: asking for more never helps, and a queue that asks for little of
-  its guarantee is cut last. A guarantee is a promise, so a broken one is broken in the order people chose.
+* *More is deserved than the parent has.* What is deserved is then met by priority class, and in the class that cannot
+  be met divided by the deserved amounts, none above what it asks. A guarantee is a promise, so a broken one is broken
+  in the order people chose; and since requests only cap, asking for more cannot take from a queue that asked for less.
 * *Demand that limits forbid.* A parent asks for what its children may take, not for what they would like; otherwise
   it holds a share that nobody below can use while its siblings wait.
-* *Units.* They are rounded at the end of each class, not once after all: a lower class gets nothing before every queue
-  of a higher class that has a weight is satisfied. Rounds keep fractions and round once, so a share is within one unit
-  of the exact division.
+* *Units* are rounded at the end of each class, not once after all: a lower class gets nothing before every queue of a
+  higher class that has a weight is satisfied. Inside a class they are rounded once, after the last round; rounding in
+  every round would let a queue of small weight lose its fraction again and again.
 * *No weight* means no surplus, even when it goes unused: that is what a weight of 0 is written for.
-* *History* shifts surplus between queues, and never destroys it: when it would leave a whole class with nothing (used
-  shares above 1 through noise), the weights count alone.
+* *History* shifts surplus between queues and never destroys it: when it would leave everyone who still waits with
+  nothing, the weights count alone.
 
-Unlimited entitlements mean "as much as it asks". Nobody gets more than its request: a request of 0 is a share of 0.
+Nobody gets more than its request; an unlimited entitlement means "as much as it asks".
 
-Rounds end: each round but the last satisfies at least one queue, which then leaves, so there are at most as many as
-siblings. The remainder pass ends: every turn either hands out the last of the pool or satisfies a queue for good, or
-gives a whole unit of a pool that held at most one per queue. All arithmetic is on integers of a millionth unit, so the
-result depends neither on the order of the queues nor on rounding of the machine.
+Why it ends: a round either satisfies a queue, which then leaves, or is the last, so a class has at most one round more
+than it has queues. Why the remainder fits: the amounts cut off are less than one unit per queue, and each queue can
+still take its rest, so one unit to each, in order, is always enough.
+
+All arithmetic is on integers and ratios of integers, weights being read as the decimals that were written; so the
+result depends neither on the order of the queues nor on how a machine rounds. Without history (k = 0) the division is
+exact; with it, what a queue keeps between two rounds is cut to the integer (a micro-GPU, a millicore, a byte).
 """
 
 from __future__ import annotations
@@ -35,7 +38,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from itertools import groupby
 from typing import Final
@@ -43,164 +45,138 @@ from typing import Final
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.queue import Queue, QueueTree
 from quartermaster.model.units import MEMORY
-from quartermaster.scheduling.quota import quota_resources
-
-GRAINS: Final = 1_000_000
-"""Grains, the integers that are divided, to a unit. A byte, a micro-GPU, a nano-core."""
+from quartermaster.scheduling.quota import per_unit, quota_resources, to_internal
 
 MEMORY_UNIT: Final = 1_000_000
 """Bytes that are handed out together where memory is cut off. Finer tells nobody more, and pods ask for mebibytes."""
 
 
-class Bound(StrEnum):
-    """What kept a fair share from being larger."""
-
-    REQUEST = "request"
-    """It is all the queue asks for."""
-    LIMIT = "limit"
-    """The queue's own limit."""
-    LIMITS_BELOW = "limits below"
-    """The limits of queues below it."""
-    SHORTAGE = "shortage"
-    """The parent does not even have what its queues deserve."""
-    DIVISION = "division"
-    """What the other queues get of the surplus."""
-    NO_WEIGHT = "no weight"
-    """It takes no part in the surplus."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FairShare:
-    """One queue's part of one resource, in the unit of quotas (GPUs in devices).
+    """One queue's part of one resource, in the integer units of `model.units` (GPUs in micro-GPU).
 
-    `request` is what is allocated or pending below; `deserved` the quota as written and `guaranteed` how much of it was
-    asked for and granted; `fair` the whole share. `allocatable` is what the queue is measured against when queues are
-    compared: the larger of deserved and fair, within its limit, where unlimited reads as the whole capacity.
+    Floats only because `deserved` and `allocatable` may be infinite. `allocatable` is what the queue is measured
+    against when queues are compared: the larger of deserved and share, within its limit.
     """
 
-    request: float
     deserved: float
-    guaranteed: float
-    fair: float
+    share: float
     allocatable: float
-    bound: Bound
+
+
+def unit_of(resource: str) -> int:
+    """The step in which a queue that is cut off gets `resource`: a device, a millicore, 10^6 bytes."""
+    return MEMORY_UNIT if resource == MEMORY else per_unit(resource)
 
 
 def fair_shares(
-    tree: QueueTree, *, capacity: Mapping[str, float], requested: Mapping[str, Mapping[str, float]], k: float = 1.0
-) -> Mapping[str, Mapping[str, FairShare]]:
-    """The fair share of every queue in every resource under quota.
+    tree: QueueTree, *, capacity: Mapping[str, int], requested: Mapping[str, Mapping[str, int]], k: float = 1.0
+) -> dict[str, dict[str, FairShare]]:
+    """The fair share of every queue in every resource under quota (`quota_resources`), by queue and resource.
 
     `capacity` is what there is to share; a resource missing from it is not there. `requested` is what is allocated or
-    pending per *leaf* queue. `k` is how strongly history corrects weights; 0 is not at all.
+    pending per *leaf* queue, both in integer units. `k` is how strongly history corrects weights; 0 is not at all.
+    Raises `InvalidInput` for a request of a queue that is unknown or no leaf, and for numbers below 0.
     """
     _check(tree, requested, k)
-    exact_k = _exact(k)
     shares: dict[str, dict[str, FairShare]] = {queue.name: {} for queue in tree}
     for resource in quota_resources(tree):
-        asked = {name: amounts.get(resource, 0.0) for name, amounts in requested.items()}
-        for name, share in _one_resource(tree, resource, capacity.get(resource, 0.0), asked, exact_k).items():
-            shares[name][resource] = share
+        claims = _claims(tree, resource, requested)
+        _divide_tree(tree, claims, max(0, capacity.get(resource, 0)), resource, _exact(k))
+        for name, claim in claims.items():
+            allocatable = min(claim.limit, max(claim.deserved, claim.share))
+            shares[name][resource] = FairShare(
+                deserved=claim.deserved, share=float(claim.share), allocatable=float(allocatable)
+            )
     return shares
 
 
-def _check(tree: QueueTree, requested: Mapping[str, Mapping[str, float]], k: float) -> None:
+def _check(tree: QueueTree, requested: Mapping[str, Mapping[str, int]], k: float) -> None:
     if not 0 <= k < math.inf:
         raise InvalidInput("fair share: k", f"{k} is not usable", "give 0 (no history) or more")
     for name, amounts in requested.items():
         if not tree.is_leaf(tree[name].name):
             raise InvalidInput(f"queue '{name}'", "is asked for, but has queues below", "submit to its leaf queues")
         for resource, amount in amounts.items():
-            if not 0 <= amount < math.inf:
+            if amount < 0:
                 raise InvalidInput(f"queue '{name}': request for {resource}", f"is {amount}", "give 0 or more")
+    for queue in tree:
+        for resource, used in queue.usage.items():
+            if not 0 <= used < math.inf:
+                raise InvalidInput(f"queue '{queue.name}': usage of {resource}", f"is {used}", "give a share, 0 to 1")
 
 
 class _Claim:
-    """One queue's claim on its parent's share of one resource, in grains."""
+    """One queue's claim on its parent's share of one resource.
 
-    __slots__ = ("children", "deserved", "entitled", "granted", "queue", "request", "surplus", "want", "weight")
+    `want` is the most that it can take: what is asked for below, cut by every limit on the way up. `entitled` is the
+    part of it that it deserves.
+    """
 
-    def __init__(self, queue: Queue, resource: str, request: int, children: list[_Claim], scale: int) -> None:
+    __slots__ = ("deserved", "entitled", "limit", "queue", "share", "want", "weight")
+
+    def __init__(self, queue: Queue, resource: str, below: int) -> None:
         quota = queue.quota(resource)
-        below = sum(child.want for child in children) if children else request
         self.queue = queue
-        self.children = children
-        self.request = sum(child.request for child in children) if children else request
-        self.want = below if math.isinf(quota.limit) else min(below, round(quota.limit * scale))
-        self.deserved = math.inf if math.isinf(quota.deserved) else round(quota.deserved * scale)
-        self.entitled = int(min(self.deserved, self.want))
+        self.limit = to_internal(quota.limit, resource)
+        self.deserved = to_internal(quota.deserved, resource)
+        self.want = below if math.isinf(self.limit) else min(below, int(self.limit))
+        self.entitled = self.want if math.isinf(self.deserved) else min(self.want, int(self.deserved))
         self.weight = quota.over_quota_weight
-        self.granted = 0
-        self.surplus = 0
-
-    @property
-    def fair(self) -> int:
-        return self.granted + self.surplus
+        self.share = 0
 
 
-def _one_resource(
-    tree: QueueTree, resource: str, capacity: float, asked: Mapping[str, float], k: Fraction
-) -> Mapping[str, FairShare]:
-    scale = GRAINS // MEMORY_UNIT if resource == MEMORY else GRAINS
-    claims: dict[str, _Claim] = {}
+def _claims(tree: QueueTree, resource: str, requested: Mapping[str, Mapping[str, int]]) -> dict[str, _Claim]:
+    """The claims of all queues, parents first; summed up from the leaves."""
     parents_first = list(tree)
+    claims: dict[str, _Claim] = {}
     for queue in reversed(parents_first):
-        below = [claims[child.name] for child in tree.children(queue.name)]
-        claims[queue.name] = _Claim(queue, resource, round(asked.get(queue.name, 0.0) * scale), below, scale)
-
-    _share_out(round(capacity * scale), [claims[queue.name] for queue in tree.children(None)], resource, k)
-    shares: dict[str, FairShare] = {}
-    for queue in parents_first:
-        claim = claims[queue.name]
-        _share_out(claim.fair, claim.children, resource, k)
-        quota = queue.quota(resource)
-        allocatable = min(quota.limit, max(quota.deserved, claim.fair / scale))
-        shares[queue.name] = FairShare(
-            request=claim.request / scale,
-            deserved=quota.deserved,
-            guaranteed=claim.granted / scale,
-            fair=claim.fair / scale,
-            allocatable=capacity if math.isinf(allocatable) else allocatable,
-            bound=_bound(claim),
-        )
-    return shares
+        children = tree.children(queue.name)
+        own = requested.get(queue.name, {}).get(resource, 0)
+        below = sum(claims[child.name].want for child in children) if children else own
+        claims[queue.name] = _Claim(queue, resource, below)
+    return {queue.name: claims[queue.name] for queue in parents_first}
 
 
-def _bound(claim: _Claim) -> Bound:
-    if claim.fair < claim.want:
-        if claim.granted < claim.entitled:
-            return Bound.SHORTAGE
-        return Bound.DIVISION if claim.weight else Bound.NO_WEIGHT
-    if claim.want == claim.request:
-        return Bound.REQUEST
-    below = sum(child.want for child in claim.children) if claim.children else claim.request
-    return Bound.LIMIT if claim.want < below else Bound.LIMITS_BELOW
+def _divide_tree(tree: QueueTree, claims: Mapping[str, _Claim], capacity: int, resource: str, k: Fraction) -> None:
+    _share_out(capacity, [claims[queue.name] for queue in tree.children(None)], resource, k)
+    for name, claim in claims.items():
+        _share_out(claim.share, [claims[child.name] for child in tree.children(name)], resource, k)
 
 
 def _share_out(amount: int, claims: Sequence[_Claim], resource: str, k: Fraction) -> None:
-    """Divide what a parent got among its children; none wants more than it should have, so what is left is nobody's."""
-    left = amount
-    short = sum(claim.entitled for claim in claims) > amount
-    for peers in _by_priority(claims):
-        if short:
-            parties = [_Party(claim, claim.entitled, _exact(min(claim.deserved, amount))) for claim in peers]
-            left = _divide(left, parties)
-        for claim in peers:
-            claim.granted = claim.entitled if not short else next(p.got for p in parties if p.claim is claim)
-        if not short:
-            left -= sum(claim.entitled for claim in peers)
-    if short:
+    """Divide what a parent got among its children: first what they deserve, then the rest."""
+    if amount <= 0 or not claims:
         return
-    for peers in _by_priority(claims):
-        parties = [
-            _Party(
-                claim, claim.want - claim.granted, _exact(claim.weight), _exact(claim.queue.usage.get(resource, 0.0))
+    unit = unit_of(resource)
+    classes = _by_priority(claims)
+    left = amount
+    if sum(claim.entitled for claim in claims) > amount:
+        for peers in classes:
+            left = _divide(
+                left,
+                [_Party(claim, claim.entitled, weight=_exact(min(claim.deserved, amount))) for claim in peers],
+                unit=unit,
             )
-            for claim in peers
-        ]
-        left = _divide(left, parties, k=k)
-        for party in parties:
-            party.claim.surplus = party.got
+        return
+    for claim in claims:
+        claim.share = claim.entitled
+        left -= claim.entitled
+    for peers in classes:
+        left = _divide(
+            left,
+            [
+                _Party(
+                    claim,
+                    claim.want - claim.entitled,
+                    weight=_exact(claim.weight),
+                    usage=_exact(claim.queue.usage.get(resource, 0.0)),
+                )
+                for claim in peers
+            ],
+            unit=unit,
+            k=k,
+        )
 
 
 def _by_priority(claims: Iterable[_Claim]) -> list[list[_Claim]]:
@@ -209,74 +185,80 @@ def _by_priority(claims: Iterable[_Claim]) -> list[list[_Claim]]:
 
 
 class _Party:
-    """A claim in one division: what it may still get, and by which weight."""
+    """A claim in one division: what it may get there, by which weight, and what it keeps from earlier rounds."""
 
-    __slots__ = ("claim", "got", "usage", "want", "weight")
+    __slots__ = ("claim", "kept", "usage", "want", "weight")
 
-    def __init__(self, claim: _Claim, want: int, weight: Fraction, usage: Fraction = Fraction()) -> None:
+    def __init__(self, claim: _Claim, want: int, *, weight: Fraction, usage: Fraction = Fraction()) -> None:
         self.claim = claim
         self.want = want
         self.weight = weight
         self.usage = usage
-        self.got = 0
+        self.kept = 0
 
 
-def _divide(amount: int, parties: Iterable[_Party], *, k: Fraction = Fraction()) -> int:
-    """Give `amount` to parties in rounds by weight, none more than it wants, and return what nobody took."""
+def _divide(amount: int, parties: Iterable[_Party], *, unit: int, k: Fraction = Fraction()) -> int:
+    """Give `amount` to the parties in rounds by weight, none more than it wants; returns what nobody could take.
+
+    Without history, a party's part of all rounds together is its weight's part of what the satisfied left, so nothing
+    is kept from one round to the next and no fraction is lost. With history the parts change from round to round.
+    """
     left = amount
     waiting = [party for party in parties if party.want and party.weight]
     while left and waiting:
-        slices = _slices(waiting, k)
-        total, pool = sum(slices), left
-        cut_off = []
-        for party, part in zip(waiting, slices, strict=True):
-            offer = min(pool * part // total, party.want - party.got)
-            party.got += offer
-            left -= offer
-            if party.got < party.want:
-                cut_off.append(party)
-        if len(cut_off) == len(waiting):
-            break
-        waiting = cut_off
-    return _hand_out_units(left, waiting)
+        parts = _parts(waiting, k)
+        total, pool = sum(parts), left - sum(party.kept for party in waiting)
+        short = [
+            (party, part)
+            for party, part in zip(waiting, parts, strict=True)
+            if (party.want - party.kept) * total > pool * part
+        ]
+        if len(short) == len(waiting):
+            return _in_units(left, short, pool=pool, total=total, unit=unit)
+        still = {party.claim.queue.name for party, _ in short}
+        for party in waiting:
+            if party.claim.queue.name not in still:
+                party.claim.share += party.want
+                left -= party.want
+        if k:
+            for party, part in short:
+                party.kept += pool * part // total
+        waiting = [party for party, _ in short]
+    return left
 
 
-def _slices(parties: Sequence[_Party], k: Fraction) -> list[int]:
-    """The parties' parts in whole numbers: max(0, n + k (n - u)) for normalised weights n and used shares u."""
+def _parts(parties: Sequence[_Party], k: Fraction) -> list[int]:
+    """The parties' parts as whole numbers in the ratio of max(0, n + k (n - u)): n normalised weight, u used share."""
     scale = math.lcm(*(party.weight.denominator for party in parties))
     weights = [party.weight.numerator * (scale // party.weight.denominator) for party in parties]
     if not k:
         return weights
-    used_scale = math.lcm(*(party.usage.denominator for party in parties))
     total = sum(weights)
-    slices = [
-        max(
-            0,
-            weight * (k.denominator + k.numerator) * used_scale
-            - k.numerator * total * party.usage.numerator * (used_scale // party.usage.denominator),
-        )
-        for party, weight in zip(parties, weights, strict=True)
-    ]
-    return slices if any(slices) else weights
+    used_scale = math.lcm(*(party.usage.denominator for party in parties))
+    used = [party.usage.numerator * (used_scale // party.usage.denominator) for party in parties]
+    gain, loss = (k.denominator + k.numerator) * used_scale, k.numerator * total
+    parts = [max(0, weight * gain - loss * u) for weight, u in zip(weights, used, strict=True)]
+    return parts if any(parts) else weights
 
 
-def _hand_out_units(left: int, cut_off: list[_Party]) -> int:
-    """Round the parties that were cut off down to whole units and give what that frees, unit by unit."""
-    rests = {}
-    for party in cut_off:
-        rests[party.claim.queue.name] = rest = party.got % GRAINS
-        party.got -= rest
-        left += rest
-    cut_off.sort(key=lambda party: (-rests[party.claim.queue.name], party.claim.queue.created, party.claim.queue.name))
-    while left and cut_off:
-        for party in cut_off:
-            unit = min(GRAINS, party.want - party.got, left)
-            party.got += unit
-            left -= unit
-        cut_off = [party for party in cut_off if party.got < party.want]
+def _in_units(left: int, short: list[tuple[_Party, int]], *, pool: int, total: int, unit: int) -> int:
+    """The last round, in which nobody is satisfied: whole units to all, then one more by the largest rest.
+
+    Rests have the common denominator `total`, so they are compared exactly.
+    """
+    rests: list[tuple[int, float, str, _Party, int]] = []
+    for party, part in short:
+        units, rest = divmod(party.kept * total + pool * part, unit * total)
+        left -= units * unit
+        rests.append((-rest, party.claim.queue.created, party.claim.queue.name, party, units * unit))
+    rests.sort(key=lambda entry: entry[:3])
+    for _, _, _, party, got in rests:
+        more = min(unit, party.want - got, left)
+        party.claim.share += got + more
+        left -= more
     return left
 
 
 def _exact(value: float) -> Fraction:
     """The decimal that was written, not its binary neighbour: three weights of 0.1 are exactly even with one of 0.3."""
-    return Fraction(int(value)) if value == int(value) else Fraction(repr(value))
+    return Fraction(int(value)) if value == int(value) else Fraction(repr(float(value)))
