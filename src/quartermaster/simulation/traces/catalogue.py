@@ -112,7 +112,7 @@ def _entries() -> Iterator[Entry]:
     for trace, (file, jobs, description) in _MURI.items():
         yield _job_entry(
             name=f"philly-muri/{trace}",
-            format="muri",
+            format="philly-muri",
             description=description,
             size=jobs,
             nodes=8,
@@ -135,7 +135,7 @@ def _entries() -> Iterator[Entry]:
     for cluster, (jobs, nodes, description) in _ITP.items():
         yield _job_entry(
             name=f"itp-2021/{cluster}",
-            format="itp",
+            format="itp-2021",
             description=description,
             size=jobs,
             nodes=nodes,

@@ -58,7 +58,7 @@ FORMATS: Final = (
         options=(("allow_unknown_models", "accept pods that ask for GPU models no node has"),),
     ),
     Format(
-        name="muri",
+        name="philly-muri",
         description="training jobs by iterations, with start-up times by model (Muri on Philly)",
         files=(_file("jobs", muri.JOB_COLUMNS),),
         options=(_CLUSTER, _QUEUE, _OVERHEAD),
@@ -74,7 +74,7 @@ FORMATS: Final = (
         ),
     ),
     Format(
-        name="itp",
+        name="itp-2021",
         description="training jobs by run time, with deadlines (Microsoft 2021)",
         files=(_file("jobs", itp.JOB_COLUMNS),),
         options=(_CLUSTER, _QUEUE, _OVERHEAD),

@@ -29,9 +29,9 @@ from quartermaster.simulation.traces.shipped import shipped
 from quartermaster.simulation.traces.table import File
 
 _JOB_READERS: Final[Mapping[str, Callable[..., JobTrace]]] = {
-    "muri": read_muri,
+    "philly-muri": read_muri,
     "philly": read_philly,
-    "itp": read_itp,
+    "itp-2021": read_itp,
 }
 
 _ROLES: Final = ("nodes", "pods", "jobs")

@@ -152,7 +152,7 @@ def test_a_users_own_files_are_named_after_themselves(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     trace = TraceSource(
-        format="itp",
+        format="itp-2021",
         jobs=str(jobs),
         cluster=SHAPE,
         queue="research",

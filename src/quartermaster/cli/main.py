@@ -1,0 +1,122 @@
+"""``quartermaster``: parse, dispatch, and turn errors into one line and an exit code.
+
+Exit codes: 0 done, 1 a bug of ours (with its traceback), 2 input that cannot be used, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from quartermaster.model.errors import InvalidInput
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+_SIMULATE_EXAMPLES = """\
+examples:
+  quartermaster simulate --trace openb/default --policy quartermaster,fgd --seeds 10 --report report.html
+  quartermaster simulate --trace philly-muri/trace1 --policy srtf,srsf,tiresias
+  quartermaster simulate --format openb --nodes nodes.csv --pods pods.csv -o json
+  quartermaster simulate --format philly-muri --jobs jobs.csv --cluster 8x8
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors look like all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line, and where help is."""
+        sys.stderr.write(f"error: {message} (see: {self.prog} --help)\n")
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="quartermaster", description="GPU platform control plane for Kubernetes.", allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_simulate(commands)
+    for name, text in (
+        ("policies", "list the scheduling policies, each with its source"),
+        ("traces", "list the traces that are shipped, and the formats of your own"),
+    ):
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+        command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+    commands.add_parser("version", help="print the version", description="Print the version.")
+    return top
+
+
+def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "run a trace in virtual time and compare policies"
+    command = commands.add_parser(
+        "simulate",
+        help=text,
+        description=text.capitalize() + ". Progress goes to standard error, results to standard output.",
+        epilog=_SIMULATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = command.add_argument_group("what to run (one of --trace and --format)")
+    what.add_argument("--trace", metavar="NAME", help="a shipped trace, see: quartermaster traces")
+    what.add_argument("--format", metavar="FORMAT", help="format of your own files: openb, philly-muri, philly, itp-2021")
+    what.add_argument("--nodes", metavar="FILE", help="file of nodes (openb)")
+    what.add_argument("--pods", metavar="FILE", help="file of pods (openb)")
+    what.add_argument("--jobs", metavar="FILE", help="file of jobs (all other formats)")
+    what.add_argument("--cluster", metavar="NODESxGPUS", help="cluster for jobs, such as 8x8")
+    what.add_argument("--queue", metavar="QUEUE", default="", help="only the jobs of this virtual cluster (philly)")
+    what.add_argument("--allow-unknown-models", action="store_true", help="pods may name GPU models no node has (openb)")
+    how = command.add_argument_group("how")
+    how.add_argument("--policy", metavar="A,B,...", help="policies to compare, see: quartermaster policies")
+    how.add_argument("--seeds", metavar="N", default="1", help="runs per policy, each with its own chance (default 1)")
+    how.add_argument("--first-seed", metavar="N", default="42", help="the first seed; others follow (default 42)")
+    how.add_argument("--until", metavar="PERCENT", default="130%", help="demand to arrive, of capacity (default 130%%)")
+    how.add_argument("--overhead", choices=("per-start", "per-event"), help="when jobs pay their start-up (default: the trace's)")
+    how.add_argument("--workers", metavar="N", help="processes (default: one per core)")
+    out = command.add_argument_group("results")
+    out.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table", help="form of the output")
+    out.add_argument("--report", metavar="FILE.html", help="also write a page with plots")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse: help (0) or a usage error (2), already said
+        return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
+    try:
+        return _dispatch(options)
+    except InvalidInput as wrong:
+        sys.stderr.write(f"error: {wrong}\n")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.command == "version":
+        from quartermaster import __version__  # noqa: PLC0415  # see the package docstring
+
+        print(f"quartermaster {__version__}")
+        return 0
+    if options.command == "simulate":
+        from quartermaster.cli.simulate import command  # noqa: PLC0415
+
+        return command(options)
+    from quartermaster.cli import lists  # noqa: PLC0415
+
+    return lists.policies(options) if options.command == "policies" else lists.traces(options)
+
+
+def run() -> NoReturn:
+    """The console script. A reader that hangs up (``| head``) is no error."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise SystemExit(code)
