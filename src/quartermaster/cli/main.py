@@ -61,19 +61,25 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     what = command.add_argument_group("what to run (one of --trace and --format)")
     what.add_argument("--trace", metavar="NAME", help="a shipped trace, see: quartermaster traces")
-    what.add_argument("--format", metavar="FORMAT", help="format of your own files: openb, philly-muri, philly, itp-2021")
+    what.add_argument(
+        "--format", metavar="FORMAT", help="format of your own files: openb, philly-muri, philly, itp-2021"
+    )
     what.add_argument("--nodes", metavar="FILE", help="file of nodes (openb)")
     what.add_argument("--pods", metavar="FILE", help="file of pods (openb)")
     what.add_argument("--jobs", metavar="FILE", help="file of jobs (all other formats)")
     what.add_argument("--cluster", metavar="NODESxGPUS", help="cluster for jobs, such as 8x8")
     what.add_argument("--queue", metavar="QUEUE", default="", help="only the jobs of this virtual cluster (philly)")
-    what.add_argument("--allow-unknown-models", action="store_true", help="pods may name GPU models no node has (openb)")
+    what.add_argument(
+        "--allow-unknown-models", action="store_true", help="pods may name GPU models no node has (openb)"
+    )
     how = command.add_argument_group("how")
     how.add_argument("--policy", metavar="A,B,...", help="policies to compare, see: quartermaster policies")
     how.add_argument("--seeds", metavar="N", default="1", help="runs per policy, each with its own chance (default 1)")
     how.add_argument("--first-seed", metavar="N", default="42", help="the first seed; others follow (default 42)")
     how.add_argument("--until", metavar="PERCENT", default="130%", help="demand to arrive, of capacity (default 130%%)")
-    how.add_argument("--overhead", choices=("per-start", "per-event"), help="when jobs pay their start-up (default: the trace's)")
+    how.add_argument(
+        "--overhead", choices=("per-start", "per-event"), help="when jobs pay their start-up (default: the trace's)"
+    )
     how.add_argument("--workers", metavar="N", help="processes (default: one per core)")
     out = command.add_argument_group("results")
     out.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table", help="form of the output")

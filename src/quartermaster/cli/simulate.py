@@ -40,7 +40,9 @@ def command(options: argparse.Namespace) -> int:
     if isinstance(trace, JobTrace):
         seeds = _useful_seeds(seeds, policies)
     tasks = [
-        Task(source=source, policy=policy, seed=first + seed, until=until) for policy in policies for seed in range(seeds)
+        Task(source=source, policy=policy, seed=first + seed, until=until)
+        for policy in policies
+        for seed in range(seeds)
     ]
     began = time.perf_counter()
     try:

@@ -10,10 +10,9 @@ With `replan`, running groups that may be preempted give up their places first a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.shapes import Shape
@@ -24,13 +23,10 @@ from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.scheduling.explaining import explain
-from quartermaster.scheduling.order import QueueOrder
 from quartermaster.scheduling.placing import Placer, Rng
 from quartermaster.scheduling.plan import Evict, Explanation, GroupPlacement, Plan, Unschedulable
 from quartermaster.scheduling.policies.base import PlacementPolicy
-
-GroupKey = Callable[[PodGroup], Any]
-"""A sort key for groups; the smallest goes first."""
+from quartermaster.scheduling.turns import GroupKey, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +44,6 @@ class Policies:
     replan: bool = False
     migrate: bool = True
     explain: bool = True
-    one_queue: bool = False
 
 
 def cycle(snapshot: Snapshot, policies: Policies, *, groups: Sequence[PodGroup], now: float, rng: Rng) -> Plan:
@@ -88,17 +83,19 @@ class _Cycle:
     def run(self, groups: Sequence[PodGroup]) -> Plan:
         policies, plan = self._policies, self._plan
         was = self._displace(groups) if policies.replan else {}
-        order = QueueOrder(policies.queues, self._state, groups, group_key=policies.group_key)
-        while (group := order.pop()) is not None:
-            refused = order.gate(group)
+        turns = Turns(policies.queues, self._state, groups, group_key=policies.group_key)
+        while (group := turns.pop()) is not None:
+            refused = turns.gate(group)
             if refused is not None:
                 self._short.append((group, str(refused)))
                 continue
             started = self._place(group, was)
             if started is not None:
                 self._short.append((group, started))
-            elif self._grows(group):
-                order.push(group)
+                continue
+            turns.settle(group)
+            if self._grows(group):
+                turns.push(group)
         self._compare(was)
         if policies.explain:
             plan.unschedulable.extend(self._explain())

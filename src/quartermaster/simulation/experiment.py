@@ -31,7 +31,7 @@ Progress = Callable[[int, int, Task | None], None]
 """Told how many tasks of how many are done, and which was the last; first with 0."""
 
 
-class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
+class Interrupted(Exception):  # not an error: the user asked for it
     """Ctrl-C came before the end. `runs` are those that were done, in the order of their tasks."""
 
     def __init__(self, *, runs: Sequence[Run], total: int) -> None:
@@ -78,9 +78,7 @@ def _in_parallel(tasks: Sequence[Task], simulate: Simulate, workers: int) -> Ite
     finished = False
     try:
         with _sigint_held():
-            indices: dict[Future[Run], int] = {
-                pool.submit(simulate, task): index for index, task in enumerate(tasks)
-            }
+            indices: dict[Future[Run], int] = {pool.submit(simulate, task): index for index, task in enumerate(tasks)}
         for future in as_completed(indices):
             yield indices[future], future.result()
         finished = True

@@ -79,11 +79,14 @@ JOB_POLICIES = {
 }
 
 
+ONE_QUEUE = "default"
+"""Where all jobs are under a job-level policy, which orders them whatever queue they came from."""
+
 POOL = "pooled-gpus"
 """The resource that stands for GPUs where only their number counts."""
 
 
-def pod_group(job: Job, *, cluster: ClusterShape, pooled: bool) -> PodGroup:
+def pod_group(job: Job, *, cluster: ClusterShape, queue: str, pooled: bool) -> PodGroup:
     """The gang that a job is: whole nodes and a rest; one pod where GPUs are pooled."""
     if pooled:
         specs = [PodSpec(extended=((POOL, job.gpus),))]
@@ -92,7 +95,7 @@ def pod_group(job: Job, *, cluster: ClusterShape, pooled: bool) -> PodGroup:
         sizes = [cluster.gpus_per_node] * full + ([rest] if rest else [])
         specs = [PodSpec(gpu=GpuRequest(count=size)) for size in sizes]
     pods = tuple(Pod(f"{job.name}/{index}", spec) for index, spec in enumerate(specs))
-    return PodGroup(name=job.name, queue=job.queue, root=SubGroup(pods=pods), created=job.submit)
+    return PodGroup(name=job.name, queue=queue, root=SubGroup(pods=pods), created=job.submit)
 
 
 def nodes_of(cluster: ClusterShape, *, pooled: bool) -> list[Node]:
@@ -125,7 +128,12 @@ class _Simulation:
         pooled = bool(jobs and jobs.pooled)
         self._state = ClusterState(nodes_of(shape, pooled=pooled))
         self._all = [
-            Progress(index, job, pod_group(job, cluster=shape, pooled=pooled), job.iterations)
+            Progress(
+                index,
+                job,
+                pod_group(job, cluster=shape, queue=ONE_QUEUE if jobs else job.queue, pooled=pooled),
+                job.iterations,
+            )
             for index, job in enumerate(trace.jobs)
         ]
         for progress in self._all:
@@ -142,7 +150,6 @@ class _Simulation:
             placement=placement,
             queues=QueueTree.single() if jobs else queues,
             group_key=(lambda group: self._rank[group.name]) if jobs else None,
-            one_queue=jobs is not None,
             replan=bool(jobs and jobs.preempts),
             migrate=self._per_event,
             explain=False,

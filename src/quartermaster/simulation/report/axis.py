@@ -77,5 +77,3 @@ def duration(seconds: float) -> str:
             value = seconds / divisor
             return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f} {name}"
     return f"{seconds:.3g} s"
-
-

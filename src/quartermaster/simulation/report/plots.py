@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from quartermaster.simulation.report.axis import Axis, linear, log_time, time_unit
+from quartermaster.simulation.report.axis import linear, log_time, time_unit
 from quartermaster.simulation.report.lines import Line, distribution, over_load, over_time
 from quartermaster.simulation.report.svg import Plot
 from quartermaster.simulation.results import Curve, Experiment, Run
@@ -93,16 +93,21 @@ def _times(experiment: Experiment) -> Section:
         ("wait_s", "Time in the queue", "wait before the first start (log scale)"),
         ("jct_s", "Job completion time", "submission to end (log scale)"),
     ):
-        found = _lines(experiment, lambda policy, runs, name=name: distribution(  # type: ignore[misc]
-            policy, [run.samples[name] for run in runs if name in run.samples], floor=FLOOR
-        ))
+        found = _lines(
+            experiment,
+            lambda policy, runs, name=name: distribution(  # type: ignore[misc]
+                policy, [run.samples[name] for run in runs if name in run.samples], floor=FLOOR
+            ),
+        )
         if found:
             x = log_time(axis, FLOOR, max(float(line.x[-1]) for line in found))
             y = linear("jobs (%)", 0, 100, ticks=5)
             text = "Share of jobs at or below a time: further left and higher is better."
             text += " What waits less than a second is drawn at one second." if name == "wait_s" else ""
             plots.append(_plot(experiment, name.removesuffix("_s"), title, text, x, y, found))
-    text = "The whole distribution, because means hide who waits: a policy may look good by letting a few wait for ever."
+    text = (
+        "The whole distribution, because means hide who waits: a policy may look good by letting a few wait for ever."
+    )
     return Section(key="times", title="Waiting and completion", text=text, plots=tuple(plots))
 
 
@@ -114,9 +119,12 @@ def _course(experiment: Experiment) -> Section:
         ("utilisation", "Utilisation over time", "GPUs busy (%)", "GPUs that jobs hold, mean over each interval."),
         ("waiting", "Waiting over time", "groups waiting", "Groups that wait, mean over each interval."),
     ):
-        lines = _lines(experiment, lambda policy, runs, name=name: over_time(  # type: ignore[misc]
-            policy, [run.curves[name] for run in runs if name in run.curves], end=end
-        ))
+        lines = _lines(
+            experiment,
+            lambda policy, runs, name=name: over_time(  # type: ignore[misc]
+                policy, [run.curves[name] for run in runs if name in run.curves], end=end
+            ),
+        )
         if lines:
             lines = [replace(line, x=line.x / divisor) for line in lines]
             top = 100.0 if name == "utilisation" else max(float(line.y.max()) for line in lines)

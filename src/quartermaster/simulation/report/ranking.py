@@ -36,7 +36,9 @@ def grid(experiment: Experiment) -> Grid:
     metrics = tuple(describe(name) for name in experiment.metrics)
     values = {(row.policy, row.metric): row for row in experiment.summary()}
     columns = [_column(metric, values, experiment.policies) for metric in metrics]
-    rows = tuple((policy, tuple(column[index] for column in columns)) for index, policy in enumerate(experiment.policies))
+    rows = tuple(
+        (policy, tuple(column[index] for column in columns)) for index, policy in enumerate(experiment.policies)
+    )
     return Grid(metrics=metrics, rows=rows)
 
 
