@@ -104,7 +104,7 @@ def _times(experiment: Experiment) -> Section:
             y = linear("jobs (%)", 0, 100, ticks=5)
             text = "Share of jobs at or below a time: further left and higher is better."
             text += " What waits less than a second is drawn at one second." if name == "wait_s" else ""
-            plots.append(_plot(experiment, name.removesuffix("_s"), title, text, x, y, found))
+            plots.append(_plot(experiment, name.removesuffix("_s"), title, text, x, y, lines))
     text = (
         "The whole distribution, because means hide who waits: a policy may look good by letting a few wait for ever."
     )
@@ -192,6 +192,41 @@ def _timed(run: Run) -> Iterable[Curve]:
 
 
 def _over_load(experiment: Experiment, name: str) -> list[Line]:
-    return _lines(
-        experiment, lambda policy, runs: over_load(policy, [run.curves[name] for run in runs if name in run.curves])
+    found = [over_load(policy, curves) for policy, curves in _curves(experiment, name)]
+    return [line for line in found if line]
+
+
+def _curves(experiment: Experiment, name: str) -> list[tuple[str, list[Curve]]]:
+    """Each policy's curves of that name, one a seed."""
+    return [
+        (policy, [run.curves[name] for run in experiment.of(policy) if name in run.curves])
+        for policy in experiment.policies
+    ]
+
+
+def _samples(experiment: Experiment, name: str) -> list[tuple[str, list[tuple[float, ...]]]]:
+    """Each policy's samples of that name, one tuple a seed."""
+    return [
+        (policy, [run.samples[name] for run in experiment.of(policy) if name in run.samples])
+        for policy in experiment.policies
+    ]
+
+
+def _plot(experiment: Experiment, key: str, title: str, text: str, x: Axis, y: Axis, lines: Sequence[Line]) -> Plot:
+    """A plot of policies; a policy's number is its place among all of them, so that it looks alike in every plot."""
+    numbers = tuple(experiment.policies.index(line.label) for line in lines)
+    return Plot(key=key, title=title, text=text, x=x, y=y, lines=tuple(lines), numbers=numbers)
+
+
+def _range(lines: Sequence[Line]) -> tuple[float, float]:
+    """The values of all lines with their spread."""
+    return (
+        min(float((line.y - line.spread).min()) for line in lines),
+        max(float((line.y + line.spread).max()) for line in lines),
     )
+
+
+def _from(line: Line, low: float) -> Line:
+    """The part of a line from x = `low` on."""
+    kept = line.x >= low
+    return Line(label=line.label, x=line.x[kept], y=line.y[kept], spread=line.spread[kept])
