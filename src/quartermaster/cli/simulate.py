@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from quartermaster import __version__
+from quartermaster.cli.progress import progress
 from quartermaster.model.errors import InvalidInput
 from quartermaster.simulation import experiment as runner
 from quartermaster.simulation.report.export import to_csv, to_json
@@ -46,7 +47,8 @@ def command(options: argparse.Namespace) -> int:
     ]
     began = time.perf_counter()
     try:
-        runs = runner.run(tasks, simulate=simulate, workers=workers)
+        with progress(trace.name) as tell:
+            runs = runner.run(tasks, simulate=simulate, workers=workers, progress=tell)
     except runner.Interrupted as stop:
         sys.stderr.write(f"{stop}; nothing was written\n")
         return 130
@@ -61,9 +63,9 @@ def command(options: argparse.Namespace) -> int:
     experiment = Experiment(trace=trace.name, nodes=nodes, gpus=gpus, runs=tuple(runs), made=made)
     _print(experiment, options.output)
     if report is not None:
-        from quartermaster.simulation.report import html  # noqa: PLC0415  # only when asked for
+        from quartermaster.simulation.report import page  # noqa: PLC0415  # only when asked for
 
-        html.write(experiment, report)
+        report.write_text(page.render(experiment), encoding="utf-8")
         sys.stderr.write(f"report: {report}\n")
     return 0
 

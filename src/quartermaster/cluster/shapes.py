@@ -36,8 +36,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
-    """A pod spec as numbers. `request` follows the resource columns of the state, `asked` are its (column, amount) that are
-    not 0, `kind` is a bit number or -1.
+    """A pod spec as numbers.
+
+    `request` follows the resource columns of the state, `asked` has its (column, amount) that are not 0; `kind` is a
+    bit number or -1.
     """
 
     id: int

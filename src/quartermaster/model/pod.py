@@ -43,13 +43,14 @@ class GpuRequest:
     def share_on(self, gpu_memory: int) -> int | None:
         """Micro-GPU taken from each device of a node whose devices have `gpu_memory` bytes; None if it cannot be met.
 
-        Memory is rounded up to the next micro-GPU, so that the devices' memory is never promised twice.
+        Memory is rounded down to the micro-GPU, less than 100 kB of any GPU there is: so equal requests whose memory
+        fits together always fit (three thirds are one device), which rounding up would deny.
         """
         if not self.memory:
             return self.share
         if self.memory > gpu_memory:
             return None
-        return -(-self.memory * DEVICE // gpu_memory)
+        return max(1, self.memory * DEVICE // gpu_memory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

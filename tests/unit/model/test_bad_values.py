@@ -71,14 +71,16 @@ def test_refused_with_field_and_fix(make: Callable[[], object], message: str) ->
     assert (str(again), again.fix) == (message, caught.value.fix)
 
 
-def test_memory_of_a_gpu_is_rounded_up_to_the_next_micro_gpu() -> None:
-    third = GpuRequest(count=1, memory=80 * GIB // 3)
-    share = third.share_on(80 * GIB)
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 6, 7, 9])
+def test_equal_parts_of_a_gpus_memory_fit_it_exactly(parts: int) -> None:
+    share = GpuRequest(count=1, memory=80 * GIB // parts).share_on(80 * GIB)
     assert share is not None
-    assert share * 80 * GIB >= third.memory * DEVICE
-    assert (share - 1) * 80 * GIB < third.memory * DEVICE
-    assert 3 * share <= DEVICE
+    assert parts * share <= DEVICE < parts * share + 2 * parts
+
+
+def test_memory_that_no_device_has_is_no_share() -> None:
     assert GpuRequest(count=1, memory=81 * GIB).share_on(80 * GIB) is None
+    assert GpuRequest(count=1, memory=1).share_on(80 * GIB) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from quartermaster.simulation.report.axis import linear, log_time, time_unit
+from quartermaster.simulation.report.axis import Axis, linear, log_time, time_unit
 from quartermaster.simulation.report.lines import Line, distribution, over_load, over_time
 from quartermaster.simulation.report.svg import Plot
 from quartermaster.simulation.results import Curve, Experiment, Run
@@ -93,18 +93,14 @@ def _times(experiment: Experiment) -> Section:
         ("wait_s", "Time in the queue", "wait before the first start (log scale)"),
         ("jct_s", "Job completion time", "submission to end (log scale)"),
     ):
-        found = _lines(
-            experiment,
-            lambda policy, runs, name=name: distribution(  # type: ignore[misc]
-                policy, [run.samples[name] for run in runs if name in run.samples], floor=FLOOR
-            ),
-        )
+        tried = [distribution(policy, samples, floor=FLOOR) for policy, samples in _samples(experiment, name)]
+        found = [line for line in tried if line]
         if found:
             x = log_time(axis, FLOOR, max(float(line.x[-1]) for line in found))
             y = linear("jobs (%)", 0, 100, ticks=5)
             text = "Share of jobs at or below a time: further left and higher is better."
             text += " What waits less than a second is drawn at one second." if name == "wait_s" else ""
-            plots.append(_plot(experiment, name.removesuffix("_s"), title, text, x, y, lines))
+            plots.append(_plot(experiment, name.removesuffix("_s"), title, text, x, y, found))
     text = (
         "The whole distribution, because means hide who waits: a policy may look good by letting a few wait for ever."
     )
@@ -119,12 +115,8 @@ def _course(experiment: Experiment) -> Section:
         ("utilisation", "Utilisation over time", "GPUs busy (%)", "GPUs that jobs hold, mean over each interval."),
         ("waiting", "Waiting over time", "groups waiting", "Groups that wait, mean over each interval."),
     ):
-        lines = _lines(
-            experiment,
-            lambda policy, runs, name=name: over_time(  # type: ignore[misc]
-                policy, [run.curves[name] for run in runs if name in run.curves], end=end
-            ),
-        )
+        tried = [over_time(policy, curves, end=end) for policy, curves in _curves(experiment, name)]
+        lines = [line for line in tried if line]
         if lines:
             lines = [replace(line, x=line.x / divisor) for line in lines]
             top = 100.0 if name == "utilisation" else max(float(line.y.max()) for line in lines)
@@ -212,7 +204,9 @@ def _samples(experiment: Experiment, name: str) -> list[tuple[str, list[tuple[fl
     ]
 
 
-def _plot(experiment: Experiment, key: str, title: str, text: str, x: Axis, y: Axis, lines: Sequence[Line]) -> Plot:
+def _plot(  # noqa: PLR0917  # as a plot is read: what, then axes, then lines
+    experiment: Experiment, key: str, title: str, text: str, x: Axis, y: Axis, lines: Sequence[Line]
+) -> Plot:
     """A plot of policies; a policy's number is its place among all of them, so that it looks alike in every plot."""
     numbers = tuple(experiment.policies.index(line.label) for line in lines)
     return Plot(key=key, title=title, text=text, x=x, y=y, lines=tuple(lines), numbers=numbers)

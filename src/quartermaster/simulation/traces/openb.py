@@ -110,7 +110,7 @@ def _pods(table: Table, models: Collection[str] | None) -> tuple[Pod, ...]:
     return tuple(pods)
 
 
-def _gpu_request(
+def _gpu_request(  # noqa: PLR0917  # a row's cells, in their order
     table: Table,
     row: int,
     gpus: int,

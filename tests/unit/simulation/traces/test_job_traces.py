@@ -135,7 +135,7 @@ def test_default_clusters_follow_the_documented_rule(name: str) -> None:
     span = trace.jobs[-1].submit - trace.jobs[0].submit
     gpus = max(
         trace.gpu_hours * 3600 / span / OFFERED_LOAD,
-        max(job.gpus for job in trace.jobs),
+        *(job.gpus for job in trace.jobs),
     )
     assert trace.cluster == ClusterShape(nodes=-int(-gpus // GPUS_PER_NODE), gpus_per_node=GPUS_PER_NODE)
 

@@ -70,7 +70,8 @@ def test_every_shipped_file_is_reached_by_some_name() -> None:
     [
         (
             "openb/defualt",
-            "trace: there is no shipped trace 'openb/defualt'; did you mean 'openb/default'?",
+            "trace: there is no shipped trace 'openb/defualt'; "
+            "did you mean 'openb/default' or 'openb/multigpu40' or 'openb/multigpu20'?",
         ),
         (
             "trace1",
@@ -102,7 +103,8 @@ def test_an_unknown_name_gets_near_ones(name: str, message: str) -> None:
         ),
         (
             {"format": "phily"},
-            "trace: format: there is no format 'phily'; did you mean 'philly'? formats are openb, muri, philly, itp",
+            "trace: format: there is no format 'phily'; "
+            "did you mean 'philly'? formats are openb, philly-muri, philly, itp-2021",
         ),
         (
             {"format": "openb", "nodes": "n.csv"},
@@ -117,7 +119,7 @@ def test_an_unknown_name_gets_near_ones(name: str, message: str) -> None:
             "trace: pods: shipped trace 'openb/default' takes no file of pods; leave it out, or give a format",
         ),
         (
-            {"format": "muri", "jobs": "j.csv"},
+            {"format": "philly-muri", "jobs": "j.csv"},
             "trace: cluster: is not given; give NODESxGPUS, such as 8x8: job files name no nodes",
         ),
         (
@@ -172,13 +174,13 @@ def test_a_users_own_pods_are_read_from_two_files(tmp_path: Path) -> None:
         "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1,1,1,1000,H100\n",
         encoding="utf-8",
     )
-    files = {"nodes": str(tmp_path / "nodes.csv"), "pods": str(tmp_path / "pods.csv")}
+    nodes, pods = str(tmp_path / "nodes.csv"), str(tmp_path / "pods.csv")
     with pytest.raises(
         InvalidInput,
         match="no node has a GPU of model 'H100'; the node list's models are none",
     ):
-        TraceSource(format="openb", **files).load()
-    trace = TraceSource(format="openb", allow_unknown_models=True, **files).load()
+        TraceSource(format="openb", nodes=nodes, pods=pods).load()
+    trace = TraceSource(format="openb", allow_unknown_models=True, nodes=nodes, pods=pods).load()
     assert isinstance(trace, ClusterTrace)
     assert trace.name == "pods"
 
@@ -187,9 +189,9 @@ def test_formats_list_the_files_and_columns_each_wants() -> None:
     wanted = {form.name: [file.role for file in form.files] for form in formats()}
     assert wanted == {
         "openb": ["nodes", "pods"],
-        "muri": ["jobs"],
+        "philly-muri": ["jobs"],
         "philly": ["jobs"],
-        "itp": ["jobs"],
+        "itp-2021": ["jobs"],
     }
     pods = formats()[0].files[1]
     assert (

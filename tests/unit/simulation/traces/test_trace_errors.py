@@ -175,7 +175,8 @@ BAD_MURI = [
     ),
     (
         MURI + "j1,1,0,10,vgg\N{LATIN SMALL LETTER E WITH ACUTE},5\n",
-        "jobs.csv:2: column 'model_name': there is no start-up time for model 'vgg\N{LATIN SMALL LETTER E WITH ACUTE}'; "
+        "jobs.csv:2: column 'model_name': there is no start-up time for model "
+        "'vgg\N{LATIN SMALL LETTER E WITH ACUTE}'; "
         f"expected one of {MODELS}",
     ),
     (
