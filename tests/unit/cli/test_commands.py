@@ -91,8 +91,8 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["simulate", "--trace", "openb/default", "--policy", "srtf"],
-            "error: policy 'srtf': orders jobs, and 'openb/default' has pods that stay for ever; give a placement policy "
-            "(see: quartermaster policies), or a trace of jobs",
+            "error: policy 'srtf': orders jobs, and 'openb/default' has pods that stay for ever; "
+            "give a placement policy (see: quartermaster policies), or a trace of jobs",
         ),
         (
             ["simulate", "--trace", "openb/default", "--policy", "fgd,fgd"],
