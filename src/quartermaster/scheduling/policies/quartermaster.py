@@ -4,19 +4,19 @@ FGD asks which of a node's free devices a pod of each class could use, as if one
 mattered only up to the first one. A node is filled by many. So the **worth** of a node is what it could still be
 filled with: for each class m of the mix, alone, k(m) pods fit by devices and by cpu, and
 
-    worth = sum over m of p(m) * host(m) * ((1 - w) * k(m) * g(m) + w * U(m)),      w = 0.3
+    worth = sum over m of p(m) * host(m) * ((1 - w) * k(m) * g(m) + w * U(m)),      w = USABLE_WEIGHT
 
 with g(m) the GPU that one pod takes and U(m) FGD's usable GPU, which steadies the first term where k is small. k is
 a real number, since cpu left over by one class serves another. p is over classes with GPU. A pod goes where it costs
-least worth beyond its own GPU, on the node with more cpu free when that is about equal:
+least worth beyond its own GPU; when that is about equal, to a node with less GPU and more cpu free:
 
-    score = floor((g - worth lost + CPU_SLACK * free cpu / 128 cores) / STEP),      GPU in devices.
+    score = floor((g - worth lost + CPU_SLACK * free cpu / 128 cores - GPU_SLACK * free GPU / 8) / STEP),    in GPUs.
 
 Why it packs better: (1) the fractional k charges a pod for cpu that strands GPU *before* the node runs out, which is
 where FGD loses most when cpu is the second bottleneck; (2) what is left of a device is valued by how many pods of each
-size it takes, not by whether one fits; (3) `STEP` makes small differences ties, and ties go to the lowest row, which
-packs. The constants were chosen on the openb lists default, cpu200, gpushare, gpuspec25 and multigpu with other
-seeds than those that results are quoted for; docs/decisions/0004-own-policy.md has what each term is worth.
+size it takes, not by whether one fits; (3) `GPU_SLACK` leaves empty nodes to pods that need many GPUs; (4) `STEP` makes
+small differences ties, and ties go to the lowest row, which packs. docs/decisions/0004-own-policy.md says how the four
+constants were chosen and what each term is worth.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from quartermaster.scheduling.policies.base import Scores
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.view import ClassView
 
-USABLE_WEIGHT: Final = 0.3
+USABLE_WEIGHT: Final = 0.6
 """Weight w of FGD's usable GPU in the worth of a node."""
 
 CPU_SLACK: Final = 0.2
@@ -43,7 +43,13 @@ CPU_SLACK: Final = 0.2
 CPU_SCALE: Final = 128_000
 """Millicores that `CPU_SLACK` is for."""
 
-STEP: Final = 0.1
+GPU_SLACK: Final = 0.12
+"""GPUs by which a node with 8 GPUs free is worse than one with none, all else equal."""
+
+GPU_SCALE: Final = 8
+"""Devices that `GPU_SLACK` is for."""
+
+STEP: Final = 0.17
 """GPUs; smaller differences are ties."""
 
 Room = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -129,7 +135,7 @@ class QuartermasterScorer:
         accepted, room, cpu = worth.accepted(view), worth.room(view), view.free[:, 0]
         now = worth.worth(accepted, cpu, room)
         left = cpu - shape.spec.cpu
-        slack = CPU_SLACK * cpu / CPU_SCALE * DEVICE
+        slack = CPU_SLACK * cpu / CPU_SCALE * DEVICE - GPU_SLACK * view.gpu_free / GPU_SCALE
         if shape.count != 1 or shape.whole:
             # Several shares on several devices are valued as whole devices: rare, and only a score.
             after = worth.worth(accepted, left, worth.without(room, shape.count) if shape.count else room)
