@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
@@ -15,12 +16,19 @@ from quartermaster.scheduling.view import ClassView
 
 def used_fraction(view: ClassView, shape: Shape) -> Scores:
     """How full the node would be: the mean over cpu, memory and GPU of what is in use once the pod is there, 0..1."""
-    total = view.allocatable[:, :2].astype(np.float64)
-    used = total - view.free[:, :2] + shape.request[:2]
-    cpu_and_memory = (used / np.maximum(total, 1)).sum(axis=1)
-    devices = np.maximum(view.gpus, 1) * DEVICE
-    gpu = (view.gpus * DEVICE - view.gpu_free + shape.count * shape.share) / devices
-    return Scores((cpu_and_memory + gpu) / 3)
+    scale = _scales(view)[view.profile]
+    left = (view.free[:, :2] - shape.request[:2]) * scale[:, :2]
+    gpu = (view.gpu_free - shape.count * shape.share) * scale[:, 2]
+    return Scores(1 - (left.sum(axis=1) + gpu) / 3)
+
+
+def _scales(view: ClassView) -> NDArray[np.float64]:
+    """One over what nodes of a profile have of cpu, memory and GPU; 0 for what they have not [profiles, 3]."""
+    known: NDArray[np.float64] | None = view.state.caches.get("scales")
+    if known is None or len(known) < len(view.profiles):
+        total = np.array([(*profile.allocatable[:2], profile.gpus * DEVICE) for profile in view.profiles], dtype=float)
+        known = view.state.caches["scales"] = np.where(total > 0, 1 / np.maximum(total, 1), 0)
+    return known
 
 
 @dataclass(frozen=True, slots=True)
