@@ -83,7 +83,7 @@ def sample(seeds: int = 2) -> Experiment:
             seed=seed,
             metrics={"gpu_allocation_percent@100": level + seed},
             curves={"allocation": Curve((0.0, 50.0, 100.0, 130.0), (0.0, 50.0, level, level))},
-            note=f"<b>{policy}</b>",
+            note=f"<i>{policy}</i>",
         )
         for policy, level in (("ours", 95.0), ("theirs <&>", 90.0))
         for seed in range(seeds)
@@ -138,7 +138,7 @@ def test_the_page_is_whole_fetches_nothing_and_escapes() -> None:
     assert outline.open == []
     assert [url for url in outline.fetched if not url.startswith("data:")] == []
     assert "theirs &lt;&amp;&gt;" in text
-    assert "<b>ours</b>" not in text
+    assert "<i>ours</i>" not in text
     assert "Allocation against arrived load" in text
     assert "Job completion time" not in text
 
