@@ -49,6 +49,7 @@ class ClusterState:
     def __init__(self, nodes: Iterable[Node] = ()) -> None:
         self.generation = 0
         self.epoch = 0
+        self.returns = 0
         self.resources: list[str] = list(BASE_RESOURCES)
         self.nodes: list[Node | None] = []
         self.rows: dict[str, int] = {}
@@ -87,6 +88,7 @@ class ClusterState:
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
             key = (self.classes.profile_id(profile), profile.allocatable, (DEVICE,) * node.gpus, 0, frozenset[Any]())
             self._move(row, self.classes.intern(key))
+            self.returns += 1
         self.generation += 1
 
     def remove_node(self, name: str) -> list[str]:
@@ -297,6 +299,7 @@ class ClusterState:
             while devices:
                 self._gpu_at[base + (devices & -devices).bit_length() - 1] += share
                 devices &= devices - 1
+        self.returns += 1
         held = self.held[account]
         for name, amount in self.charge(shape, row):
             left = held[name] - amount
@@ -314,6 +317,7 @@ class ClusterState:
 
     def unplace_many(self, batch: Batch) -> None:
         """Undo `place_many`."""
+        self.returns += 1
         self._apply(batch, -1)
         for pod in batch.pods:
             del self.pods[pod]

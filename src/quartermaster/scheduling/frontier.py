@@ -37,6 +37,7 @@ class Frontier:
         self.level: dict[int, int] = {}
         self._heap: list[Entry] = []
         self._cursor = len(state.moved)
+        self._dry_at = -1
         self._refill()
 
     def _refill(self) -> None:
@@ -65,6 +66,8 @@ class Frontier:
     def top(self) -> Entry | None:
         """The best entry, which stays; None when no node fits."""
         state = self._state
+        if self._dry_at == state.returns:
+            return None  # Nothing fitted, and since then nodes have only become fuller.
         if self._cursor < len(state.moved):
             self._sync()
         heap = self._heap
@@ -78,6 +81,7 @@ class Frontier:
             if row == entry[1]:
                 return entry
             heapreplace(heap, (entry[0], row, number))
+        self._dry_at = state.returns
         return None
 
     def without(self, number: int) -> Entry | None:
@@ -88,6 +92,7 @@ class Frontier:
             if not kept:
                 kept.append(entry)
             heappop(heap)
+        self._dry_at = -1
         for own in kept:
             heappush(heap, own)
         return entry

@@ -151,3 +151,10 @@ def test_costs_of_pods_and_gangs() -> None:
     assert quota_request(slice_, resources=resources, gpu_memory=80 * GIB, model="H100")[-1] == DEVICE // 8
     assert quota_request(slice_, resources=resources) == (0, 0, DEVICE, 0)
     assert as_mapping((500, MIB, DEVICE // 2, 0), resources) == {CPU: 500, MEMORY: MIB, GPU: 0.5, H100: 0}
+
+
+def test_a_gang_costs_its_smallest_start() -> None:
+    pods = tuple(Pod(f"p{index}", PodSpec(cpu=100 + index, gpu=GpuRequest(count=1))) for index in range(4))
+    root = SubGroup(children=(SubGroup(name="x", pods=pods[:3], min=2), SubGroup(name="y", pods=pods[3:])), min=1)
+    cost = group_request(PodGroup(name="g", queue="team-a", root=root), resources=quota_resources(tree()))
+    assert cost == (201, 0, 2 * DEVICE)
