@@ -5,7 +5,8 @@ import pytest
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.node import Node
-from quartermaster.model.pod import GpuRequest, PodSpec
+from quartermaster.model.pod import GpuRequest, Pod, PodSpec
+from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import Queue, QueueTree, Quota
 from quartermaster.model.units import CPU, DEVICE, GIB, GPU, MEMORY, MIB
 from quartermaster.scheduling.quota import (
@@ -13,6 +14,7 @@ from quartermaster.scheduling.quota import (
     Refusal,
     RefusalReason,
     as_mapping,
+    group_request,
     quota_request,
     quota_resources,
     readable,
