@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
-from quartermaster.scheduling.filters import fitting, shares
-from quartermaster.scheduling.policies.base import PlacementPolicy, Scorer
+from quartermaster.scheduling.filters import FEW, fitting, shares
+from quartermaster.scheduling.policies.base import PlacementPolicy, Scorer, ScoresOne
 from quartermaster.scheduling.view import ClassView
 
 Entry = tuple[float, int, int]
@@ -33,6 +33,7 @@ class Frontier:
         self._state = state
         self.shape = shape
         self._scorer = scorer
+        self._one = scorer if isinstance(scorer, ScoresOne) else None
         self.cost: dict[int, float | None] = {}
         self.level: dict[int, int] = {}
         self._heap: list[Entry] = []
@@ -56,12 +57,24 @@ class Frontier:
         numbers = fitting(self._state, new, self.shape)
         if not numbers:
             return
+        if self._one is not None and len(numbers) <= FEW:
+            for number in numbers:
+                self._know_one(self._one, number)
+            return
         view = ClassView(self._state, np.array(numbers, dtype=np.int64))
         scores = self._scorer.score(view, self.shape)
         self.cost.update(zip(numbers, (-scores.score).tolist(), strict=True))
         if self.shape.count == 1 and not self.shape.whole:
             level = scores.level if scores.level is not None else _tightest(view, self.shape)
             self.level.update(zip(numbers, level.tolist(), strict=True))
+
+    def _know_one(self, scorer: ScoresOne, number: int) -> None:
+        self.cost[number] = -scorer.score_one(self._state, number, self.shape)
+        if self.shape.count == 1 and not self.shape.whole:
+            profile, _, devices, _, _ = self._state.classes.keys[number]
+            share = self.shape.share_on(self._state.classes.profiles[profile].gpu_memory)
+            assert share is not None, "the class fits"
+            self.level[number] = next(free for free in reversed(devices) if free >= share)
 
     def top(self) -> Entry | None:
         """The best entry, which stays; None when no node fits."""

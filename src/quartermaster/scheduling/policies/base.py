@@ -8,7 +8,7 @@ pod takes the fullest device that has room. Of devices with equal free share the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,18 @@ class Scorer(Protocol):
 
     def score(self, view: ClassView, shape: Shape) -> Scores:
         """Scores of the view's classes for a pod of `shape`; every class is known to fit."""
+        ...
+
+
+@runtime_checkable
+class ScoresOne(Protocol):
+    """A scorer whose formula is cheap enough in plain Python that columns do not pay for one class.
+
+    It has to give the same number as `Scorer.score` to the last bit, or ties would depend on how often one asks.
+    """
+
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
+        """The score of one class that fits."""
         ...
 
 

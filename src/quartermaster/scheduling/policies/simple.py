@@ -14,21 +14,33 @@ from quartermaster.scheduling.policies.base import Scorer, Scores
 from quartermaster.scheduling.view import ClassView
 
 
-def used_fraction(view: ClassView, shape: Shape) -> Scores:
+def used_fraction(view: ClassView, shape: Shape) -> NDArray[np.float64]:
     """How full the node would be: the mean over cpu, memory and GPU of what is in use once the pod is there, 0..1."""
-    scale = _scales(view)[view.profile]
+    scale = np.array(_scales(view.state))[view.profile]
     left = (view.free[:, :2] - shape.request[:2]) * scale[:, :2]
     gpu = (view.gpu_free - shape.count * shape.share) * scale[:, 2]
-    return Scores(1 - (left.sum(axis=1) + gpu) / 3)
+    return 1 - (left[:, 0] + left[:, 1] + gpu) / 3
 
 
-def _scales(view: ClassView) -> NDArray[np.float64]:
-    """One over what nodes of a profile have of cpu, memory and GPU; 0 for what they have not [profiles, 3]."""
-    known: NDArray[np.float64] | None = view.state.caches.get("scales")
-    if known is None or len(known) < len(view.profiles):
-        total = np.array([(*profile.allocatable[:2], profile.gpus * DEVICE) for profile in view.profiles], dtype=float)
-        known = view.state.caches["scales"] = np.where(total > 0, 1 / np.maximum(total, 1), 0)
+def used_fraction_of(state: ClusterState, number: int, shape: Shape) -> float:
+    """`used_fraction` of one class."""
+    profile, free, devices, _, _ = state.classes.keys[number]
+    cpu, memory, gpu = _scales(state)[profile]
+    left = (free[0] - shape.request[0]) * cpu + (free[1] - shape.request[1]) * memory
+    return 1 - (left + (sum(devices) - shape.count * shape.share) * gpu) / 3
+
+
+def _scales(state: ClusterState) -> list[tuple[float, float, float]]:
+    """Per profile, one over what its nodes have of cpu, memory and GPU; 0 for what they have not."""
+    known: list[tuple[float, float, float]] = state.caches.setdefault("scales", [])
+    for profile in state.classes.profiles[len(known) :]:
+        cpu, memory = profile.allocatable[:2]
+        known.append((_inverse(cpu), _inverse(memory), _inverse(profile.gpus * DEVICE)))
     return known
+
+
+def _inverse(amount: int) -> float:
+    return 1 / amount if amount else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,11 @@ class BinPack:
 
     def score(self, view: ClassView, shape: Shape) -> Scores:
         """See `used_fraction`."""
-        return used_fraction(view, shape)
+        return Scores(used_fraction(view, shape))
+
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
+        """See `used_fraction`."""
+        return used_fraction_of(state, number, shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,11 @@ class Spread:
 
     def score(self, view: ClassView, shape: Shape) -> Scores:
         """See `used_fraction`; less is better."""
-        return Scores(-used_fraction(view, shape).score)
+        return Scores(-used_fraction(view, shape))
+
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
+        """See `used_fraction`; less is better."""
+        return -used_fraction_of(state, number, shape)
 
 
 @dataclass(frozen=True, slots=True)
