@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import resource
+import sys
 from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +22,9 @@ from quartermaster.scheduling.plan import Plan
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.policies.catalogue import placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
+from quartermaster.simulation.report.axis import linear
+from quartermaster.simulation.report.lines import Line
+from quartermaster.simulation.report.svg import Plot
 
 NODES = 10_000
 QUEUE = "default"
@@ -155,12 +161,43 @@ def figures() -> Iterator[Figure]:
         yield Figure(name=f"{name}/singles-100000-{policy}-placed", value=placed, unit="pods", better="higher")
 
 
+GROWTH = (1_000, 2_000, 5_000, 10_000, 20_000)
+"""Sizes of cluster that `growth` measures."""
+
+
 def growth() -> Iterator[Figure]:
-    """The same from 1,000 to 20,000 nodes (10 singles per node)."""
-    for nodes in (1_000, 2_000, 5_000, 10_000, 20_000):
-        seconds = gang_seconds(nodes, size=256, gpus=8, policy="quartermaster")
-        yield Figure(name=f"growth/gang-256x8/{nodes}", value=seconds * 1e3, unit="ms")
-        seconds, _ = singles_seconds(nodes, count=10 * nodes, policy="quartermaster")
-        yield Figure(name=f"growth/singles-per-pod/{nodes}", value=seconds / (10 * nodes) * 1e6, unit="us")
-        state = cluster(nodes)
-        yield Figure(name=f"growth/snapshot/{nodes}", value=snapshot_seconds(state) * 1e3, unit="ms")
+    """The same from 1,000 to 20,000 nodes (10 singles per node); also drawn, in build/growth.html."""
+    measured: dict[str, list[float]] = {"gang of 256 x 8 GPUs (ms)": [], "one single (us)": [], "snapshot (ms)": []}
+    for nodes in GROWTH:
+        gang, single, snapshot = measured.values()
+        gang.append(gang_seconds(nodes, size=256, gpus=8, policy="bin-pack") * 1e3)
+        yield Figure(name=f"growth/gang-256x8/{nodes}", value=gang[-1], unit="ms")
+        seconds, _ = singles_seconds(nodes, count=10 * nodes, policy="bin-pack")
+        single.append(seconds / (10 * nodes) * 1e6)
+        yield Figure(name=f"growth/singles-per-pod/{nodes}", value=single[-1], unit="us")
+        snapshot.append(snapshot_seconds(cluster(nodes)) * 1e3)
+        yield Figure(name=f"growth/snapshot/{nodes}", value=snapshot[-1], unit="ms")
+    draw(measured)
+
+
+def draw(measured: dict[str, list[float]]) -> None:
+    """Write one plot per series to build/growth.html."""
+    x = np.array(GROWTH, dtype=np.float64)
+    plots = []
+    for number, (title, values) in enumerate(measured.items()):
+        line = Line(label=title, x=x, y=np.array(values), spread=np.zeros(len(values)))
+        plot = Plot(
+            key=f"growth-{number}",
+            title=title,
+            text="",
+            x=linear("nodes", 0, GROWTH[-1]),
+            y=linear(title, 0, max(values), ticks=5, whole=False),
+            lines=(line,),
+            numbers=(number,),
+        )
+        plots.append(f"<h2>{title}</h2>{plot.svg()}")
+    style = (files("quartermaster.simulation.report") / "page.css").read_text(encoding="utf-8")
+    page = Path("build/growth.html")
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(f"<!doctype html><title>Growth</title><style>{style}</style>{''.join(plots)}", encoding="utf-8")
+    sys.stderr.write(f"plots: {page}\n")
