@@ -93,12 +93,23 @@ def _in_parallel(tasks: Sequence[Task], simulate: Simulate, workers: int) -> Ite
 
 @contextmanager
 def _sigint_held() -> Iterator[None]:
-    """SIGINT waits while worker processes and the pool's thread start; all of them keep it blocked for good."""
+    """SIGINT waits while worker processes and the pool's thread start; all of them keep it blocked for good.
+
+    Blocking it here is not enough: a thread that a library started takes it instead, and the interpreter then raises in
+    this one all the same, with half a worker started. So it is also caught, and raised again at the end.
+    """
+    caught: list[int] = []
+    own = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: caught.append(number)) if own else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if own:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def _watch_parent() -> None:
