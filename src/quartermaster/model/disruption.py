@@ -11,7 +11,7 @@ from quartermaster.model.labels import LabelSelector
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisruptionBudget:
-    """Pods of `namespace` matched by `selector`, of which `allowed` more may be evicted now (status.disruptionsAllowed)."""
+    """Pods of `namespace` matched by `selector`, of which `allowed` more may be evicted now."""
 
     name: str
     namespace: str
