@@ -186,7 +186,7 @@ class Policy(_Part, frozen=True):
     """How is decided: a placement policy by name, and the actions that may be taken, in order."""
 
     placement: str = "quartermaster"
-    actions: list[str] = ["allocate", "consolidate", "reclaim", "preempt", "stale"]
+    actions: tuple[str, ...] = ("allocate", "consolidate", "reclaim", "preempt", "stale")
     staleness_grace: Seconds = Seconds(60)
 
 
