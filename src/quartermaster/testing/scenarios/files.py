@@ -17,6 +17,7 @@ from quartermaster.testing.scenarios.kai.judging import judge
 from quartermaster.testing.scenarios.results import CaseResult
 from quartermaster.testing.scenarios.timeline.document import Scenario, read
 from quartermaster.testing.scenarios.timeline.judging import judge as judge_scenario
+from quartermaster.testing.scenarios.timeline.judging import prepare
 
 SUFFIXES: Final = (".yaml", ".yml", ".json", ".json.gz")
 
@@ -69,6 +70,7 @@ def _kai(document: KaiFile, file: str) -> Iterator[Playable]:
 
 def _own(scenarios: Sequence[Scenario], file: str) -> Iterator[Playable]:
     def playable(scenario: Scenario) -> Playable:
+        prepare(scenario, file=file)
         return lambda decide: judge_scenario(scenario, file=file, decide=decide)
 
     return map(playable, scenarios)

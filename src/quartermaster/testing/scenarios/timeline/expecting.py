@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.podgroup import SubGroup
+from quartermaster.model.topology import TopologyConstraint
 from quartermaster.testing.scenarios.timeline import document as doc
 from quartermaster.testing.scenarios.timeline.metrics import METRICS
 from quartermaster.testing.scenarios.timeline.world import Entry, World
@@ -28,8 +30,26 @@ def check(scenario: doc.Scenario, world: World) -> None:
             raise InvalidInput(f"{where}.gpus", "is asked of no queue", "add `queue`")
         if not asked and expectation.gpus is None and expectation.evictions is None:
             raise InvalidInput(where, "expects nothing", "say what is to be true, see docs/scenarios.md")
+    for number, event in enumerate(scenario.events):
+        where = f"events[{number}]"
+        _known(f"{where}.complete", event.complete, world.entries)
+        _known(f"{where}.node-down", event.node_down, world.all_nodes)
+        _known(f"{where}.node-up", event.node_up, world.all_nodes)
+        _known(f"{where}.queue.name", event.queue and event.queue.name, {one.name: one for one in scenario.queues})
+    for entry in world.entries.values():
+        _known(f"workload '{entry.workload.name}': queue", entry.group.queue, {one.name: one for one in world.queues})
+        for constraint in _constraints(entry.group.root):
+            _known(f"workload '{entry.workload.name}': topology", constraint.topology, world.topologies)
+            constraint.check(world.topologies[constraint.topology])
     for name in scenario.thresholds:
         _known(f"thresholds.{name}", name, METRICS)
+
+
+def _constraints(part: SubGroup) -> Iterator[TopologyConstraint]:
+    if part.topology is not None:
+        yield part.topology
+    for child in part.children:
+        yield from _constraints(child)
 
 
 def _known(where: str, name: str | None, known: Mapping[str, object]) -> None:

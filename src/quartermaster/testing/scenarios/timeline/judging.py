@@ -19,6 +19,17 @@ from quartermaster.testing.scenarios.timeline.quantities import Seconds
 from quartermaster.testing.scenarios.timeline.world import World
 
 
+def prepare(scenario: doc.Scenario, *, file: str) -> None:
+    """Raises `InvalidInput` with the file if a scenario names what there is not, or could never be played."""
+    try:
+        _check_times(scenario)
+        world = World(scenario)
+        check(scenario, world)
+        _policies(world)
+    except InvalidInput as wrong:
+        raise InvalidInput(f"{file}: {wrong.field}", wrong.problem, wrong.fix) from None
+
+
 def judge(scenario: doc.Scenario, *, file: str, decide: Decide) -> CaseResult:
     """Play one scenario. What cannot be played is an `error`; a bug of ours still raises."""
     began = time.perf_counter()
@@ -40,8 +51,6 @@ def judge(scenario: doc.Scenario, *, file: str, decide: Decide) -> CaseResult:
 def _play(scenario: doc.Scenario, decide: Decide) -> list[str]:
     """All that is not as written, each with the time at which it was seen."""
     world = World(scenario)
-    _check_times(scenario)
-    check(scenario, world)
     found: list[str] = []
     agenda = _agenda(scenario, world)
     last = -1.0
@@ -50,9 +59,9 @@ def _play(scenario: doc.Scenario, decide: Decide) -> list[str]:
             continue
         last = now
         world.pass_time(now)
-        for number, event in enumerate(scenario.events):
+        for event in scenario.events:
             if event.at == now:
-                world.happen(event, where=f"events[{number}]")
+                world.happen(event)
         _decide(world, decide)
         heappush(agenda, (now // scenario.every + 1) * scenario.every)
         for at in (*(place.gone_at for place in world.places.values()), *(one.ends for one in world.entries.values())):

@@ -194,35 +194,21 @@ class World:
         entry.ended = self.now
         self._vacate(pod.name for pod in entry.pods if pod.name in self.places)
 
-    def happen(self, event: doc.Event, *, where: str) -> None:
-        """An event of the document; raises `InvalidInput` for a name that there is not."""
+    def happen(self, event: doc.Event) -> None:
+        """An event of the document, whose names are known to exist."""
         if event.complete is not None:
-            self.end(self._entry(event.complete, where=f"{where}.complete"))
+            self.end(self.entries[event.complete])
         if event.node_down is not None:
-            self._known_node(event.node_down, where=f"{where}.node-down")
             self.down.add(event.node_down)
             lost = [name for name, place in self.places.items() if place.node == event.node_down]
             self._lose(lost)
             self._vacate(lost)
         if event.node_up is not None:
-            self._known_node(event.node_up, where=f"{where}.node-up")
             self.down.discard(event.node_up)
         if event.queue is not None:
-            written = {queue.name: queue for queue in self.scenario.queues}
-            if event.queue.name not in written:
-                raise InvalidInput(f"{where}.queue.name", f"there is no queue '{event.queue.name}'", "name one")
             self.scenario = doc.with_queue(self.scenario, event.queue)
             self.queues = building.queues(self.scenario.queues)
         self._look_after()
-
-    def _entry(self, name: str, *, where: str) -> Entry:
-        if name not in self.entries:
-            raise InvalidInput(where, f"there is no group '{name}'", f"name one of: {', '.join(self.entries)}")
-        return self.entries[name]
-
-    def _known_node(self, name: str, *, where: str) -> None:
-        if name not in self.all_nodes:
-            raise InvalidInput(where, f"there is no node '{name}'", f"name one of: {', '.join(self.all_nodes)}")
 
     def _lose(self, names: Iterable[str]) -> None:
         self.ledger.lost += sum((self.now - self.places[name].since) * self.gpus(name) for name in names)
