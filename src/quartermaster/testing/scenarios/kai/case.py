@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from quartermaster.model.errors import InvalidInput
+
+FORMAT: Final = "kai-cases/1"
 
 
 class Status(StrEnum):
@@ -329,9 +331,12 @@ class File(msgspec.Struct, frozen=True):
 def read(text: bytes, *, file: str) -> File:
     """The cases of a file; raises `InvalidInput` that names the file and the field."""
     try:
-        return msgspec.json.decode(text, type=File)
+        found = msgspec.json.decode(text, type=File)
     except msgspec.DecodeError as wrong:
         problem, _, where = str(wrong).partition(" - at `$.")
         raise InvalidInput(
             f"{file}: {where.rstrip('`') or 'the file'}", problem, "see scenarios/kai/README.md for the format"
         ) from None
+    if found.format != FORMAT:
+        raise InvalidInput(f"{file}: format", f"is '{found.format}'", f"only '{FORMAT}' is known")
+    return found

@@ -91,7 +91,7 @@ def _broken(case: Case, done: Round) -> Iterator[str]:
     for _, task in case.tasks:
         name = task.task_id
         now, before = done.after[name], done.before[name]
-        if now.status in PLACED:
+        if now.status in PLACED and now.node:
             leaving = now.status is Status.RELEASING
             waiting = now.status is Status.PIPELINED
             seats.append(Seat(pod=name, node=now.node, devices=now.devices, leaving=leaving, nominated=waiting))

@@ -64,7 +64,7 @@ def open_session(case: Case, plugins: Sequence[kai.Plugin], states: States) -> S
     state = ClusterState(nodes_of_case(case))
     for job, task in sorted(case.tasks, key=lambda item: item[1].task_id):
         at = states[task.task_id]
-        if at.status in PLACED:
+        if at.status in PLACED and at.node:
             state.assume(
                 task.task_id, specs[task.task_id], at.node, at.devices, queue=job.queue, preemptible=job.preemptible
             )
