@@ -19,7 +19,7 @@ from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, MIB
 from quartermaster.scheduling.cycle import Policies
 from quartermaster.scheduling.policies.kai import KaiScore
-from quartermaster.scheduling.rules import KAI_RULES, Rules
+from quartermaster.scheduling.rules import KAI_RULES, Action, Rules
 from quartermaster.testing.scenarios.kai import case as kai
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, OVER, PLACED, Case, Status, Task
 from quartermaster.testing.scenarios.kai.states import States, gpus_of
@@ -32,7 +32,7 @@ LAST_START_AGE: Final = 60.0
 """How long ago jobs started that have something allocated when a session is built."""
 
 NODE_NAME_LABEL: Final = "kai.scheduler/type"
-ACTIONS: Final = {"consolidation": "consolidate", "stalegangeviction": "stale"}
+ACTIONS: Final = {"consolidation": Action.CONSOLIDATE, "stalegangeviction": Action.STALE}
 """Our names of actions, where they differ."""
 
 NEVER: Final = "kai.scheduler/never"
@@ -73,7 +73,7 @@ def open_session(case: Case, plugins: Sequence[kai.Plugin], states: States) -> S
     groups = [(job, _group(job, specs, states)) for job in case.jobs]
     return Session(
         state=state,
-        policies=_policies(case, have, predicates=predicates),
+        policies=_policies(case, have),
         groups=[group for job, group in groups if _any(job, states, {Status.PENDING})],
         running=[group for job, group in groups if _any(job, states, PLACED)],
     )
@@ -220,7 +220,7 @@ def _constraint(asked: kai.Constraint | None) -> TopologyConstraint | None:
 # ---- policies
 
 
-def _policies(case: Case, have: Mapping[str, Mapping[str, str]], *, predicates: bool) -> Policies:
+def _policies(case: Case, have: Mapping[str, Mapping[str, str]]) -> Policies:
     strategy = {"binpack": "pack", "spread": "spread"}
     placement = have.get("nodeplacement", {})
     return Policies(
@@ -230,11 +230,10 @@ def _policies(case: Case, have: Mapping[str, Mapping[str, str]], *, predicates: 
             devices="pack" if "gpupack" in have else "spread" if "gpuspread" in have else None,
             by_kind="resourcetype" in have,
             share_first="gpusharingorder" in have,
-            predicates=predicates,
         ),
         queues=queue_tree(case, quotas="proportion" in have, runtimes="minruntime" in have),
         topologies={topology.name: topology for topology in topologies(case)},
-        actions=tuple(ACTIONS.get(action, action) for action in case.actions),
+        actions=tuple(ACTIONS.get(action) or Action(action) for action in case.actions),
         rules=_rules(case, have.get("proportion", {})),
     )
 
@@ -245,7 +244,7 @@ def _rules(case: Case, proportion: Mapping[str, str]) -> Rules:
         KAI_RULES,
         staleness_grace=float(case.harness_overrides.get("default_staleness_grace_period_seconds", 0)),
         saturation_multiplier=KAI_RULES.saturation_multiplier if multiplier is None else max(1.0, float(multiplier)),
-        k=float(proportion.get("kValue", KAI_RULES.k)),
+        history=float(proportion.get("kValue", KAI_RULES.history)),
     )
 
 
