@@ -12,7 +12,10 @@ from quartermaster.cluster.shapes import Shape
 
 
 class Assignment(NamedTuple):
-    """Where a pod is: node row, shape number, bit mask of devices, micro-GPU on each, account that is charged."""
+    """Where a pod is: node row, shape number, place inside, micro-GPU on each device, account that is charged.
+
+    `devices` is a bit mask of devices, with what is held in zones above bit 63 (see `cluster.inside`).
+    """
 
     row: int
     shape: int

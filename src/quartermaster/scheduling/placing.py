@@ -29,6 +29,7 @@ from quartermaster.scheduling.filters import NodeRules, fitting, shares
 from quartermaster.scheduling.frontier import Frontier, Within, frontier
 from quartermaster.scheduling.plan import Placed
 from quartermaster.scheduling.policies.base import PlacementPolicy
+from quartermaster.scheduling.seating import seat
 from quartermaster.scheduling.view import ClassView
 
 
@@ -111,7 +112,10 @@ class Placer:
         self, best: Frontier | Within, entry: tuple[float, int, int], names: Sequence[str], shape: Shape, account: int
     ) -> int:
         """Place the pods that the leading class gets before any other class is asked; returns how many."""
-        cost, _, number = entry
+        cost, row, number = entry
+        if self.state.classes.inside[number] is not None:  # Where inside depends on what is taken there: one by one.
+            self._put(names[0], shape, row, self._mask(row, shape, best.level.get(number, 0)), account)
+            return 1
         path = self._path(best, number, limit=len(names))
         rival = best.without(number)
         rows = best.rows_of(number)
@@ -176,7 +180,14 @@ class Placer:
         placed.masks.extend(masks.reshape(-1).tolist())
 
     def _mask(self, row: int, shape: Shape, level: int) -> int:
-        """The devices that a pod gets on a node, as bits."""
+        """The devices that a pod gets on a node, as bits; in one that is looked into, its place inside."""
+        if self.state.classes.inside[self.state.class_at[row]] is not None:
+            word = seat(self.state, self.state.class_at[row], shape)
+            assert word is not None, "a filter let a pod on a node whose kubelet refuses it"
+            return word if shape.whole else word | self._devices(row, shape, level)
+        return self._devices(row, shape, level)
+
+    def _devices(self, row: int, shape: Shape, level: int) -> int:
         if not shape.count:
             return 0
         if shape.whole or shape.count == 1:
