@@ -152,7 +152,7 @@ class _Cycle:
             self._state,
             groups=self._groups,
             presence=Presence(self._state.pods, self._leaving),
-            history=self._policies.rules.history,
+            rules=self._policies.rules,
         )
 
     # ---- allocate

@@ -169,7 +169,10 @@ class Making:
         if not gangs.advance(group, account):
             room.undo(mark)
             return "no victims make room for it"
-        room.trim(lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group))
+        room.trim(
+            lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group),
+            lambda: not self._refused(group),
+        )
         if self._rules.consolidating and room.law.action is not Action.CONSOLIDATE:
             for entry in room.taken[::-1]:
                 room.rehouse(entry, self._rehouse)

@@ -248,8 +248,8 @@ class Room(Placer):
 
     # ---- giving back
 
-    def trim(self, again: Callable[[Placer], bool]) -> None:
-        """Give back every victim that is not needed, the most valuable first.
+    def trim(self, again: Callable[[Placer], bool], allowed: Callable[[], bool]) -> None:
+        """Give back every victim that is not needed, the most valuable first, as far as it is `allowed` (by a limit).
 
         First those whose place nobody took, or can be had by moving the new pods on their own node. Then, if few are
         left, each is given back for a try and the group placed anew by `again` without taking anybody.
@@ -257,7 +257,7 @@ class Room(Placer):
         for entry in self.moved[::-1]:
             self._spare_moved(entry)
         for entry in self._valuable_first():
-            self._spare_in_place(entry)
+            self._spare_in_place(entry, allowed)
         if 1 < len(self.taken) <= EXACT:
             for entry in self._valuable_first():
                 self._spare_anew(entry, again)
@@ -296,7 +296,9 @@ class Room(Placer):
         self.statement.rollback(mark)
         return False
 
-    def _spare_in_place(self, entry: Taken) -> bool:
+    def _spare_in_place(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
+        if not self._may_give_back(entry, allowed):
+            return False
         if self.spare_if(entry, lambda: True):
             return True
         mark = self.statement.checkpoint()
@@ -331,6 +333,12 @@ class Room(Placer):
                 return
             self._book(entry, 1)
         self.statement.rollback(mark)
+
+    def _may_give_back(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
+        self._book(entry, -1)
+        may = allowed()
+        self._book(entry, 1)
+        return may
 
     def _give_back(self, entry: Taken) -> None:
         self.taken.remove(entry)
