@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
@@ -31,7 +33,7 @@ from quartermaster.model.topology import Topology
 from quartermaster.scheduling.explaining import explain
 from quartermaster.scheduling.gangs import Gangs, Shortfall
 from quartermaster.scheduling.making import Making
-from quartermaster.scheduling.placing import Placer, Rng
+from quartermaster.scheduling.placing import Patient, Placer, Rng
 from quartermaster.scheduling.plan import (
     Evict,
     Explanation,
@@ -163,6 +165,7 @@ class _Cycle:
             policies.queues,
             self._groups,
             standing=standing,
+            presence=self._gangs.presence,
             group_key=policies.group_key,
             order=policies.rules.queue_order,
         )
@@ -323,11 +326,10 @@ class _Later:
 
     def __init__(self, state: ClusterState, leaving: Mapping[str, bool], policies: Policies, rng: Rng) -> None:
         later = state.snapshot().state
-        for pod, frees in leaving.items():
-            if frees:
-                later.forget(pod)
+        busy = sorted({later.forget(pod).row for pod, frees in leaving.items() if frees})
         self.statement = Statement(Snapshot(later))
-        self._placer = Placer(self.statement, policy=policies.placement, rng=rng)
+        rows = np.array(busy, dtype=np.int64)
+        self._placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
         self._gangs = Gangs(self._placer, topologies=policies.topologies, leaving=leaving)
 
     def follow(self, placement: GroupPlacement) -> None:
