@@ -10,7 +10,7 @@ With `replan`, running groups that may be preempted give up their places first a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -46,9 +46,19 @@ class Policies:
     explain: bool = True
 
 
-def cycle(snapshot: Snapshot, policies: Policies, *, groups: Sequence[PodGroup], now: float, rng: Rng) -> Plan:
+def cycle(
+    snapshot: Snapshot,
+    policies: Policies,
+    *,
+    groups: Sequence[PodGroup],
+    now: float,
+    rng: Rng,
+    demand: Mapping[str, Mapping[str, int]] | None = None,
+) -> Plan:
     """Decide on `groups` (those with pods that wait, and with `replan` also those that run).
 
+    `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
+    which it knows that they fit nowhere; without it, the groups are all there is.
     Raises `InvalidInput` when a group names a queue that is not there or not a leaf. `now` is in virtual seconds.
     """
     del now  # Time-dependent policies come with their own issue; the signature is the contract.
@@ -57,7 +67,7 @@ def cycle(snapshot: Snapshot, policies: Policies, *, groups: Sequence[PodGroup],
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, rng).run(groups)
+        return _Cycle(statement, policies, rng).run(groups, demand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +90,10 @@ class _Cycle:
         self._short: list[tuple[PodGroup, _Shortfall | str]] = []
         self._plan = Plan([node.name if node else "" for node in self._state.nodes])
 
-    def run(self, groups: Sequence[PodGroup]) -> Plan:
+    def run(self, groups: Sequence[PodGroup], demand: Mapping[str, Mapping[str, int]] | None) -> Plan:
         policies, plan = self._policies, self._plan
         was = self._displace(groups) if policies.replan else {}
-        turns = Turns(policies.queues, self._state, groups, group_key=policies.group_key)
+        turns = Turns(policies.queues, self._state, groups, group_key=policies.group_key, demand=demand)
         while (group := turns.pop()) is not None:
             refused = turns.gate(group)
             if refused is not None:

@@ -17,7 +17,7 @@ the high queue leaves out what its siblings deserve and ask for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -47,8 +47,15 @@ class Turns:
     """
 
     def __init__(
-        self, tree: QueueTree, state: ClusterState, groups: Sequence[PodGroup], *, group_key: GroupKey | None = None
+        self,
+        tree: QueueTree,
+        state: ClusterState,
+        groups: Sequence[PodGroup],
+        *,
+        group_key: GroupKey | None = None,
+        demand: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
+        self._demand = demand
         self._tree, self._state = tree, state
         self._key = group_key or by_priority_and_age
         self._first: dict[str, list[PodGroup]] = {}
@@ -162,9 +169,14 @@ class Turns:
         there = self._state.pods
         requested = {}
         for leaf in (queue.name for queue in self._tree if self._tree.is_leaf(queue.name)):
-            waiting = (pod.spec for group in self._first.get(leaf, ()) for pod in group.pods if pod.name not in there)
-            total, held = self._cost(waiting, smallest), self._quota.used(leaf)
-            requested[leaf] = {name: total[name] + held.get(name, 0) for name in self._resources}
+            if self._demand is None:
+                first = self._first.get(leaf, ())
+                waiting = (pod.spec for group in first for pod in group.pods if pod.name not in there)
+                total: Mapping[str, int] = self._cost(waiting, smallest)
+            else:
+                total = self._demand.get(leaf, {})
+            held = self._quota.used(leaf)
+            requested[leaf] = {name: total.get(name, 0) + held.get(name, 0) for name in self._resources}
         return fair_shares(self._tree, capacity=self._capacity, requested=requested)
 
     def _refresh_path(self, leaf: str) -> None:
