@@ -30,10 +30,11 @@ from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.policies.simple import FirstFit
 from quartermaster.scheduling.turns import by_priority_and_age
 from quartermaster.simulation.progress import JOB_POLICIES, Progress, order_of
+from quartermaster.simulation.replan import touched
 from quartermaster.simulation.results import Curve, Run
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 from quartermaster.simulation.traces.jobs import Job, JobTrace
-from quartermaster.simulation.waiting import Room, WaitingLine
+from quartermaster.simulation.waiting import Capacity, Pool, Room, WaitingLine
 
 ONE_QUEUE = "default"
 """Where all jobs are under a job-level policy, which orders them whatever queue they came from."""
@@ -92,9 +93,10 @@ class _Simulation:
         jobs = JOB_POLICIES.get(policy)
         self._order = jobs
         pooled = bool(jobs and jobs.pooled)
-        nodes = nodes_of(shape, pooled=pooled)
-        self._state = ClusterState(nodes)
-        self._room = Room(nodes=len(nodes), gpus_per_node=shape.gpus // len(nodes))
+        self._state = ClusterState(nodes_of(shape, pooled=pooled))
+        self._room: Capacity = (
+            Pool(shape.gpus) if pooled else Room(nodes=shape.nodes, gpus_per_node=shape.gpus_per_node)
+        )
         self._all = [
             Progress(
                 index,
@@ -251,7 +253,7 @@ class _Simulation:
             self._state.forget(pod.name)
 
     def _release(self, progress: Progress) -> None:
-        self._room.give(progress)
+        self._room.give(progress.places)
         self._shares[progress.job.queue] -= progress.job.gpus
         progress.running = False
         progress.ends = math.inf
@@ -270,8 +272,7 @@ class _Simulation:
     def _offer(self) -> list[Progress]:
         """The jobs on which a cycle decides; leaving the others out changes nothing, see `WaitingLine`.
 
-        With preemption, jobs in front of the first that could start keep their places and those that wait among them
-        keep waiting: nothing was freed for them. Not so where running jobs migrate, each into the gap before it.
+        Where running jobs migrate, each into the gap before it, all of them are looked at.
         """
         room, line, policies = self._room, self._line, self._policies
         if not policies.replan:
@@ -279,27 +280,7 @@ class _Simulation:
         if policies.migrate:
             waiting = [p for head in line.heads() for p in line.first(head, free=room.total)]
             return self._running + waiting
-        first, behind = self._first_change()
-        if first is None:
-            return []
-        rest = self._running[behind:]
-        free = room.free + sum(p.job.gpus for p in rest)
-        heads = [head for head in line.heads() if head.order >= first.order and head.job.gpus <= free]
-        return rest + [p for head in heads for p in line.first(head, free=free)]
-
-    def _first_change(self) -> tuple[Progress | None, int]:
-        """The first that waits and would fit beside the running jobs in front of it, and how many these are."""
-        room, running = self._room, self._running
-        first, behind, position = None, 0, len(running)
-        for head in sorted(self._line.heads(), key=order_of, reverse=True):
-            while position and running[position - 1].order > head.order:
-                position -= 1
-                room.give(running[position])
-            if room.fits(head.job.gpus):
-                first, behind = head, position
-        for progress in running[position:]:
-            room.take(progress)
-        return first, behind
+        return touched(room, line, self._running)
 
     def _cycle(self, offered: list[Progress], now: float) -> list[Progress]:
         """Decide and make it so; returns those that lost their places, which wait nowhere yet."""
@@ -329,8 +310,9 @@ class _Simulation:
     def _start(self, progress: Progress, now: float) -> None:
         """The job starts, or starts again elsewhere, where the plan put it."""
         there, pods = self._state.pods, progress.group.pods
-        progress.places = [(there[pod.name].row, pod.spec.gpu.count or progress.job.gpus) for pod in pods]
-        self._room.take(progress)
+        # Where GPUs are pooled, pods have no devices, and all that counts is how many the job has.
+        progress.places = tuple((there[pod.name].row, there[pod.name].devices or progress.job.gpus) for pod in pods)
+        self._room.take(progress.places)
         self._shares[progress.job.queue] = self._shares.get(progress.job.queue, 0) + progress.job.gpus
         progress.running = True
         progress.starts += 1

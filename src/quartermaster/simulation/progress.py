@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.simulation.traces.jobs import Job
+
+Places = tuple[tuple[int, int], ...]
+"""What a job holds: per node its row and a bit mask of devices, or how many GPUs where only their number counts."""
 
 
 @dataclass(slots=True, eq=False)
 class Progress:
     """A job on its way. `left` is computation that remains, in iterations; `attained` the seconds it has held GPUs.
 
-    `order` says who goes first: smaller before larger. `places` are (node row, GPUs) of what it holds.
+    `order` says who goes first: smaller before larger. `places` are what it holds.
     """
 
     index: int
@@ -34,7 +37,7 @@ class Progress:
     first_start: float | None = None
     starts: int = 0
     order: tuple[Any, ...] = ()
-    places: list[tuple[int, int]] = field(default_factory=list)
+    places: Places = ()
 
     @property
     def remaining(self) -> float:

@@ -12,19 +12,75 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from typing import Protocol
 
-from quartermaster.simulation.progress import Progress, order_of
+from quartermaster.simulation.progress import Places, Progress, order_of
+
+
+class Capacity(Protocol):
+    """What is free."""
+
+    free: int
+    """GPUs that nobody holds."""
+    total: int
+
+    def fits(self, gpus: int) -> bool:
+        """Whether a job of so many GPUs could start."""
+        ...
+
+    def first_fit(self, gpus: int) -> Places:
+        """The places that a job which fits gets by first fit."""
+        ...
+
+    def has(self, places: Places) -> bool:
+        """Whether these are all free."""
+        ...
+
+    def take(self, places: Places) -> None:
+        """Somebody holds these."""
+        ...
+
+    def give(self, places: Places) -> None:
+        """Nobody holds these any more."""
+        ...
+
+
+class Pool:
+    """GPUs as a number. The places of a job are how many it has, of node 0."""
+
+    def __init__(self, gpus: int) -> None:
+        self.free = self.total = gpus
+
+    def fits(self, gpus: int) -> bool:
+        """Whether so many are free."""
+        return gpus <= self.free
+
+    def first_fit(self, gpus: int) -> Places:
+        """Any are as good as others."""
+        return ((0, gpus),)
+
+    def has(self, places: Places) -> bool:
+        """Whether as many are free."""
+        return places[0][1] <= self.free
+
+    def take(self, places: Places) -> None:
+        """So many fewer are free."""
+        self.free -= places[0][1]
+
+    def give(self, places: Places) -> None:
+        """So many more are free."""
+        self.free += places[0][1]
 
 
 class Room:
-    """Free GPUs of equal nodes."""
+    """GPUs of equal nodes. The places of a job are bit masks of devices by node."""
 
     def __init__(self, *, nodes: int, gpus_per_node: int) -> None:
         self._size = gpus_per_node
-        self._free = [gpus_per_node] * nodes
+        self._idle = (1 << gpus_per_node) - 1
+        self._masks = [self._idle] * nodes
         self._nodes = {gpus_per_node: nodes}
-        self.free = nodes * gpus_per_node
-        self.total = self.free
+        self.free = self.total = nodes * gpus_per_node
 
     def fits(self, gpus: int) -> bool:
         """Whether a gang of so many GPUs finds whole nodes, and one more node for the rest."""
@@ -36,25 +92,53 @@ class Room:
             return True
         return any(rest <= free < self._size for free in self._nodes)
 
-    def take(self, progress: Progress) -> None:
-        """The job holds its places."""
-        for row, gpus in progress.places:
-            self._change(row, -gpus)
+    def first_fit(self, gpus: int) -> Places:
+        """The lowest idle nodes, then the lowest node that has room for the rest."""
+        full, rest = divmod(gpus, self._size)
+        places = []
+        row = -1
+        for _ in range(full):
+            row = self._masks.index(self._idle, row + 1)
+            places.append((row, self._idle))
+        if rest:
+            whole = {row for row, _ in places}
+            masks = enumerate(self._masks)
+            row, free = next((row, m) for row, m in masks if m.bit_count() >= rest and row not in whole)
+            places.append((row, _lowest(free, rest)))
+        return tuple(places)
 
-    def give(self, progress: Progress) -> None:
-        """The job's places are free."""
-        for row, gpus in progress.places:
-            self._change(row, gpus)
+    def has(self, places: Places) -> bool:
+        """Whether these devices are all free."""
+        masks = self._masks
+        return all(masks[row] & mask == mask for row, mask in places)
 
-    def _change(self, row: int, gpus: int) -> None:
-        nodes, free = self._nodes, self._free[row]
-        self._free[row] = free + gpus
-        self.free += gpus
-        if nodes[free] == 1:
-            del nodes[free]
+    def take(self, places: Places) -> None:
+        """Somebody holds these devices."""
+        for row, mask in places:
+            self._change(row, self._masks[row] & ~mask)
+
+    def give(self, places: Places) -> None:
+        """Nobody holds these devices any more."""
+        for row, mask in places:
+            self._change(row, self._masks[row] | mask)
+
+    def _change(self, row: int, mask: int) -> None:
+        nodes, had, has = self._nodes, self._masks[row].bit_count(), mask.bit_count()
+        self._masks[row] = mask
+        self.free += has - had
+        if nodes[had] == 1:
+            del nodes[had]
         else:
-            nodes[free] -= 1
-        nodes[free + gpus] = nodes.get(free + gpus, 0) + 1
+            nodes[had] -= 1
+        nodes[has] = nodes.get(has, 0) + 1
+
+
+def _lowest(mask: int, count: int) -> int:
+    """The lowest so many bits of a mask."""
+    left = mask
+    for _ in range(count):
+        left &= left - 1
+    return mask ^ left
 
 
 class WaitingLine:
@@ -95,6 +179,12 @@ class WaitingLine:
     def heads(self) -> Iterator[Progress]:
         """The first of each queue and size."""
         return (line[0] for line in self._lines.values())
+
+    def following(self, progress: Progress) -> Progress | None:
+        """The next job of the same queue and size."""
+        line = self._lines[progress.group.queue, progress.job.gpus]
+        index = bisect_left(line, progress.order, key=order_of) + 1
+        return line[index] if index < len(line) else None
 
     def first(self, head: Progress, *, free: int) -> list[Progress]:
         """`head` and those of its queue and size behind it, as many as so many free GPUs could hold at all."""
