@@ -173,15 +173,16 @@ class _Simulation:
             if progress.ends <= now:
                 ended.append(progress)
                 continue
-            job = progress.job
+            job, extra = progress.job, 0.0
             if per_event:
                 worked = max(elapsed - job.overhead, 0.0)
             else:
-                paid = min(elapsed, progress.overhead_left)
-                progress.overhead_left -= paid
+                extra = progress.overhead_left
+                paid = min(elapsed, extra)
+                progress.overhead_left = extra = extra - paid
                 worked = elapsed - paid
-            progress.left -= worked / job.iteration_s
-            self._predict(progress, now)
+            progress.left = left = progress.left - worked / job.iteration_s
+            progress.ends = now + extra + left * job.iteration_s
         if self._order is not None and self._order.moves:
             self._reorder(self._order.key)
         return ended

@@ -15,15 +15,16 @@ from quartermaster.simulation.waiting import Capacity, WaitingLine
 
 def touched(room: Capacity, line: WaitingLine, running: list[Progress]) -> list[Progress]:
     """The waiting jobs that a replan starts, and those of `running` (in order) whose places it takes for them."""
-    rest = _from_first_change(room, line, running)
-    if rest is None:
+    first, rest = _from_first_change(room, line, running)
+    if first is None:
         return []
-    for progress in rest[1]:
+    before = room.mark()
+    for progress in rest:
         room.give(progress.places)
-    heads = (head for head in line.heads() if head.order >= rest[0].order)
-    queue = [(progress.order, progress) for progress in (*rest[1], *heads)]
+    heads = (head for head in line.heads() if head.order >= first.order)
+    queue = [(progress.order, progress) for progress in (*rest, *heads)]
     heapify(queue)
-    found, taken = [], []
+    found = []
     while queue:
         progress = heappop(queue)[1]
         places = _places(room, progress)
@@ -32,34 +33,30 @@ def touched(room: Capacity, line: WaitingLine, running: list[Progress]) -> list[
         if places is None:
             continue
         room.take(places)
-        taken.append(places)
         following = None if progress.running else line.following(progress)
         if following is not None:
             heappush(queue, (following.order, following))
-    for places in taken:
-        room.give(places)
-    for progress in rest[1]:
-        room.take(progress.places)
+    room.back(before)
     return found
 
 
 def _from_first_change(
     room: Capacity, line: WaitingLine, running: list[Progress]
-) -> tuple[Progress, list[Progress]] | None:
+) -> tuple[Progress | None, list[Progress]]:
     """The first that waits and would fit beside the running jobs in front of him, and those behind him.
 
     The jobs in front keep their places, and who waits among them keeps waiting: nothing was freed for them.
     """
     first, behind, position = None, 0, len(running)
+    before = room.mark()
     for head in sorted(line.heads(), key=order_of, reverse=True):
         while position and running[position - 1].order > head.order:
             position -= 1
             room.give(running[position].places)
         if room.fits(head.job.gpus):
             first, behind = head, position
-    for progress in running[position:]:
-        room.take(progress.places)
-    return (first, running[behind:]) if first else None
+    room.back(before)
+    return first, running[behind:]
 
 
 def _places(room: Capacity, progress: Progress) -> Places | None:

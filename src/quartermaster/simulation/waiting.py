@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from quartermaster.simulation.progress import Places, Progress, order_of
 
@@ -44,6 +44,14 @@ class Capacity(Protocol):
         """Nobody holds these any more."""
         ...
 
+    def mark(self) -> Any:
+        """What is free now, for `back`."""
+        ...
+
+    def back(self, mark: Any) -> None:
+        """Make free what was free at a mark, which is used up."""
+        ...
+
 
 class Pool:
     """GPUs as a number. The places of a job are how many it has, of node 0."""
@@ -70,6 +78,14 @@ class Pool:
     def give(self, places: Places) -> None:
         """So many more are free."""
         self.free += places[0][1]
+
+    def mark(self) -> Any:
+        """The number."""
+        return self.free
+
+    def back(self, mark: Any) -> None:
+        """The number again."""
+        self.free = mark
 
 
 class Room:
@@ -121,6 +137,14 @@ class Room:
         """Nobody holds these devices any more."""
         for row, mask in places:
             self._change(row, self._masks[row] | mask)
+
+    def mark(self) -> Any:
+        """Copies: cheaper than undoing what a replan does."""
+        return self._masks.copy(), self._nodes.copy(), self.free
+
+    def back(self, mark: Any) -> None:
+        """The copies become the original."""
+        self._masks, self._nodes, self.free = mark
 
     def _change(self, row: int, mask: int) -> None:
         nodes, had, has = self._nodes, self._masks[row].bit_count(), mask.bit_count()
