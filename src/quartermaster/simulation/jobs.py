@@ -83,7 +83,7 @@ class _Log:
     by_queue: list[dict[str, int]] = field(default_factory=list)
 
 
-class _Simulation:
+class JobSimulation:
     """One run of a job trace under one policy."""
 
     def __init__(self, trace: JobTrace, *, policy: str, seed: int, overhead: OverheadRule) -> None:
@@ -277,10 +277,9 @@ class _Simulation:
         """
         room, line, policies = self._room, self._line, self._policies
         if not policies.replan:
-            return [p for head in line.heads() if room.fits(head.job.gpus) for p in line.first(head, free=room.free)]
+            return line.could_start(room)
         if policies.migrate:
-            waiting = [p for head in line.heads() for p in line.first(head, free=room.total)]
-            return self._running + waiting
+            return self._running + line.first(room)
         return touched(room, line, self._running)
 
     def _cycle(self, offered: list[Progress], now: float) -> list[Progress]:
@@ -374,5 +373,5 @@ def _curve(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Curve:
 def simulate_jobs(trace: JobTrace, *, policy: str, seed: int, overhead: OverheadRule | None = None) -> Run:
     """One run. A placement policy's name means jobs by queue and age, placed by that policy."""
     find(policy)
-    simulation = _Simulation(trace, policy=policy, seed=seed, overhead=overhead or trace.overhead_rule)
+    simulation = JobSimulation(trace, policy=policy, seed=seed, overhead=overhead or trace.overhead_rule)
     return simulation.report(simulation.run(), policy=policy, seed=seed)

@@ -95,18 +95,18 @@ class Room:
         self._size = gpus_per_node
         self._idle = (1 << gpus_per_node) - 1
         self._masks = [self._idle] * nodes
-        self._nodes = {gpus_per_node: nodes}
+        self._nodes = [0] * gpus_per_node + [nodes]
         self.free = self.total = nodes * gpus_per_node
 
     def fits(self, gpus: int) -> bool:
         """Whether a gang of so many GPUs finds whole nodes, and one more node for the rest."""
         full, rest = divmod(gpus, self._size)
-        idle = self._nodes.get(self._size, 0)
+        idle = self._nodes[-1]
         if idle < full:
             return False
         if not rest or idle > full:
             return True
-        return any(rest <= free < self._size for free in self._nodes)
+        return any(self._nodes[rest:-1])
 
     def first_fit(self, gpus: int) -> Places:
         """The lowest idle nodes, then the lowest node that has room for the rest."""
@@ -129,14 +129,26 @@ class Room:
         return all(masks[row] & mask == mask for row, mask in places)
 
     def take(self, places: Places) -> None:
-        """Somebody holds these devices."""
+        """Somebody holds these devices, which were free."""
+        masks, nodes = self._masks, self._nodes
         for row, mask in places:
-            self._change(row, self._masks[row] & ~mask)
+            had = masks[row]
+            masks[row] = has = had & ~mask
+            before, after = had.bit_count(), has.bit_count()
+            nodes[before] -= 1
+            nodes[after] += 1
+            self.free += after - before
 
     def give(self, places: Places) -> None:
         """Nobody holds these devices any more."""
+        masks, nodes = self._masks, self._nodes
         for row, mask in places:
-            self._change(row, self._masks[row] | mask)
+            had = masks[row]
+            masks[row] = has = had | mask
+            before, after = had.bit_count(), has.bit_count()
+            nodes[before] -= 1
+            nodes[after] += 1
+            self.free += after - before
 
     def mark(self) -> Any:
         """Copies: cheaper than undoing what a replan does."""
@@ -145,16 +157,6 @@ class Room:
     def back(self, mark: Any) -> None:
         """The copies become the original."""
         self._masks, self._nodes, self.free = mark
-
-    def _change(self, row: int, mask: int) -> None:
-        nodes, had, has = self._nodes, self._masks[row].bit_count(), mask.bit_count()
-        self._masks[row] = mask
-        self.free += has - had
-        if nodes[had] == 1:
-            del nodes[had]
-        else:
-            nodes[had] -= 1
-        nodes[has] = nodes.get(has, 0) + 1
 
 
 def _lowest(mask: int, count: int) -> int:
@@ -204,13 +206,39 @@ class WaitingLine:
         """The first of each queue and size."""
         return (line[0] for line in self._lines.values())
 
+    def could_start(self, room: Capacity) -> list[Progress]:
+        """The jobs to decide on when none that runs may be touched: those that could start, and who holds these up.
+
+        A queue's turn depends on the size of its next job, so of several queues one job that cannot start matters too:
+        the largest in front of each that could. A smaller one is passed whenever that is.
+        """
+        lines = self._lines.items()
+        chosen = {key: line[: room.free // key[1]] for key, line in lines if room.fits(key[1])}
+        found = [progress for part in chosen.values() for progress in part]
+        if len({queue for queue, _ in chosen}) > 1:
+            found.extend(self._in_front(chosen))
+        return found
+
+    def _in_front(self, chosen: dict[tuple[str, int], list[Progress]]) -> Iterator[Progress]:
+        sizes = sorted({size for _, size in self._lines}, reverse=True)
+        for queue in {queue for queue, _ in chosen}:
+            own = sorted((p for (name, _), part in chosen.items() if name == queue for p in part), key=order_of)
+            after: tuple[Any, ...] = ()
+            for progress in own:
+                for size in sizes:
+                    line = self._lines.get((queue, size), [])
+                    index = bisect_left(line, after, lo=len(chosen.get((queue, size), ())), key=order_of)
+                    if index < len(line) and line[index].order < progress.order:
+                        yield line[index]
+                        break
+                after = progress.order
+
     def following(self, progress: Progress) -> Progress | None:
         """The next job of the same queue and size."""
         line = self._lines[progress.group.queue, progress.job.gpus]
         index = bisect_left(line, progress.order, key=order_of) + 1
         return line[index] if index < len(line) else None
 
-    def first(self, head: Progress, *, free: int) -> list[Progress]:
-        """`head` and those of its queue and size behind it, as many as so many free GPUs could hold at all."""
-        size = head.job.gpus
-        return self._lines[head.group.queue, size][: free // size]
+    def first(self, room: Capacity) -> list[Progress]:
+        """Of each queue and size as many as the whole cluster could hold: nobody else can start, whoever stops."""
+        return [progress for (_, size), line in self._lines.items() for progress in line[: room.total // size]]
