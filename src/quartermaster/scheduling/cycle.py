@@ -86,8 +86,12 @@ def cycle(
     running: Sequence[PodGroup] = (),
     now: float,
     rng: Rng,
+    demand: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
+
+    `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
+    which it knows that they fit nowhere; without it, the groups are all there is.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
@@ -98,7 +102,7 @@ def cycle(
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng).run()
+        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
 
 
 class _Cycle:
@@ -113,7 +117,9 @@ class _Cycle:
         running: Sequence[PodGroup],
         now: float,
         rng: Rng,
+        demand: Mapping[str, Mapping[str, int]] | None,
     ) -> None:
+        self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
         self._policies = policies
@@ -155,6 +161,7 @@ class _Cycle:
             groups=self._groups,
             presence=Presence(self._state.pods, self._leaving),
             rules=self._policies.rules,
+            demand=self._demand,
         )
 
     # ---- allocate
