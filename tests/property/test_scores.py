@@ -60,14 +60,13 @@ def test_one_class_is_worth_what_it_is_in_columns(
 ) -> None:
     """Scores are cut to steps, which hides a last bit until it decides; worths are not."""
     state = full(cluster, waiting, Quartermaster(mix))
+    worth, profiles, keys = Worth(mix), state.classes.profiles, state.classes.keys
     view = ClassView(state, state.live_classes())
-    worth, profiles = Worth(mix), state.classes.profiles
-    columns = worth.worth(worth.accepted(view), view.free[:, 0], worth.room(view)).tolist()
-    fewer = worth.worth(worth.accepted(view), view.free[:, 0], worth.without(worth.room(view), taken)).tolist()
-    for number, together, less in zip(view.ids.tolist(), columns, fewer, strict=True):
-        profile, free, devices, _, _ = state.classes.keys[number]
-        alone = ClassView(state, np.array([number]))
-        assert worth.of(profiles, profile, free[0], devices) == together
-        assert worth.worth(worth.accepted(alone), alone.free[:, 0], worth.room(alone)).tolist() == [together]
-        room = worth.without_of(worth.room_of(devices), taken)
-        assert worth.of_room(profiles, profile, free[0], room) == less
+    accepted, cpu = worth.accepted(profiles)[view.profile], view.free[:, 0]
+    room = worth.room(view.devices.astype(np.int64))
+    together = worth.worth(accepted, cpu, room).tolist()
+    fewer = worth.worth(accepted, cpu, worth.without(room, taken)).tolist()
+    for number, whole, less in zip(view.ids.tolist(), together, fewer, strict=True):
+        profile, free, devices, _, _ = keys[number]
+        assert worth.of(profiles, profile, free[0], devices) == whole
+        assert worth.of_less(profiles, profile, free[0], devices, taken=taken) == less

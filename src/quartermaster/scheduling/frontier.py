@@ -124,7 +124,7 @@ class Frontier:
         fresh: dict[int, int] = {}
         for row in set(moved):
             number = at[row]
-            if number >= 0 and (number not in cost or cost[number] is not None) and first(number) == row:
+            if number >= 0 and cost.get(number, 0.0) is not None and first(number) == row:
                 fresh[number] = row
         self.know(list(fresh))
         for number, row in fresh.items():

@@ -81,7 +81,8 @@ class QuartermasterScorer:
     def score(self, view: ClassView, shape: Shape) -> Scores:
         """Whole steps; for a share also the level of the device that costs least, the fullest among equals."""
         worth = self._worth
-        accepted, room, cpu = worth.accepted(view), worth.room(view), view.free[:, 0]
+        devices = view.devices.astype(np.int64)
+        accepted, room, cpu = worth.accepted(view.profiles)[view.profile], worth.room(devices), view.free[:, 0]
         now = worth.worth(accepted, cpu, room)
         left = cpu - shape.spec.cpu
         slack = _slack(cpu.astype(np.float64), view.gpu_free.astype(np.float64))
@@ -91,7 +92,6 @@ class QuartermasterScorer:
             return Scores(np.floor(_steps(shape.count * DEVICE + after - now + slack)))
         best = np.full(len(view), -np.inf)
         level = np.zeros(len(view), dtype=np.int64)
-        devices = view.devices.astype(np.int64)
         share = shares(view, shape)
         tried = devices >= share[:, None]
         tried[:, :-1] &= devices[:, :-1] != devices[:, 1:]
@@ -127,8 +127,7 @@ class QuartermasterScorer:
         if shape.whole or not count:
             after = worth.of(profiles, profile, left, devices[count:] + (0,) * count)
         else:
-            room = worth.without_of(worth.room_of(devices), count)
-            after = worth.of_room(profiles, profile, left, room)
+            after = worth.of_less(profiles, profile, left, devices, taken=count)
         return _steps(count * DEVICE + after - now + slack) // 1, None
 
     def _moves_of(self, devices: tuple[int, ...], share: int) -> list[Move]:
