@@ -334,10 +334,10 @@ class Making:
                 GroupPlacement(
                     entry.unit.group.name,
                     places[0].account,
-                    entry.pods,
-                    [state.shapes[at.shape] for at in places],
-                    [at.row for at in places],
-                    [at.devices for at in places],
+                    tuple(entry.pods),
+                    tuple(state.shapes[at.shape] for at in places),
+                    tuple(at.row for at in places),
+                    tuple(at.devices for at in places),
                     nominated=True,
                 )
             )
