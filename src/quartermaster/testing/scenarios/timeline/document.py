@@ -226,6 +226,8 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
+            if not isinstance(name, Hashable):
+                break  # PyYAML refuses it.
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{name}' is given twice", key.start_mark)
             seen.add(name)
