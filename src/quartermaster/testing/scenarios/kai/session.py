@@ -18,8 +18,8 @@ from quartermaster.model.queue import UNLIMITED, Queue, QueueTree, Quota
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, MIB
 from quartermaster.scheduling.cycle import Policies
-from quartermaster.scheduling.policies.kai import KaiScore
-from quartermaster.scheduling.rules import KAI_RULES, Rules
+from quartermaster.scheduling.policies.kai import KaiScore, Way
+from quartermaster.scheduling.rules import KAI_RULES, Action, Rules
 from quartermaster.testing.scenarios.kai import case as kai
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, OVER, PLACED, Case, Status, Task
 from quartermaster.testing.scenarios.kai.states import States, gpus_of
@@ -32,8 +32,13 @@ LAST_START_AGE: Final = 60.0
 """How long ago jobs started that have something allocated when a session is built."""
 
 NODE_NAME_LABEL: Final = "kai.scheduler/type"
-ACTIONS: Final = {"consolidation": "consolidate", "stalegangeviction": "stale"}
-"""Our names of actions, where they differ."""
+ACTIONS: Final = {
+    "allocate": Action.ALLOCATE,
+    "consolidation": Action.CONSOLIDATE,
+    "reclaim": Action.RECLAIM,
+    "preempt": Action.PREEMPT,
+    "stalegangeviction": Action.STALE,
+}
 
 NEVER: Final = "kai.scheduler/never"
 """An extended resource that no node has: asked for by tasks that the case says can never be placed."""
@@ -73,7 +78,7 @@ def open_session(case: Case, plugins: Sequence[kai.Plugin], states: States) -> S
     groups = [(job, _group(job, specs, states)) for job in case.jobs]
     return Session(
         state=state,
-        policies=_policies(case, have, predicates=predicates),
+        policies=_policies(case, have),
         groups=[group for job, group in groups if _any(job, states, {Status.PENDING})],
         running=[group for job, group in groups if _any(job, states, PLACED)],
     )
@@ -220,23 +225,25 @@ def _constraint(asked: kai.Constraint | None) -> TopologyConstraint | None:
 # ---- policies
 
 
-def _policies(case: Case, have: Mapping[str, Mapping[str, str]], *, predicates: bool) -> Policies:
-    strategy = {"binpack": "pack", "spread": "spread"}
+def _policies(case: Case, have: Mapping[str, Mapping[str, str]]) -> Policies:
     placement = have.get("nodeplacement", {})
     return Policies(
         placement=KaiScore(
-            gpu=strategy.get(placement.get("gpu", "")),
-            cpu=strategy.get(placement.get("cpu", "")),
+            gpu=_way(placement.get("gpu")),
+            cpu=_way(placement.get("cpu")),
             devices="pack" if "gpupack" in have else "spread" if "gpuspread" in have else None,
             by_kind="resourcetype" in have,
             share_first="gpusharingorder" in have,
-            predicates=predicates,
         ),
         queues=queue_tree(case, quotas="proportion" in have, runtimes="minruntime" in have),
         topologies={topology.name: topology for topology in topologies(case)},
-        actions=tuple(ACTIONS.get(action, action) for action in case.actions),
+        actions=tuple(ACTIONS[action] for action in case.actions),
         rules=_rules(case, have.get("proportion", {})),
     )
+
+
+def _way(strategy: str | None) -> Way | None:
+    return {"binpack": "pack", "spread": "spread"}.get(strategy or "")  # type: ignore[return-value]  # the two ways
 
 
 def _rules(case: Case, proportion: Mapping[str, str]) -> Rules:
@@ -245,7 +252,7 @@ def _rules(case: Case, proportion: Mapping[str, str]) -> Rules:
         KAI_RULES,
         staleness_grace=float(case.harness_overrides.get("default_staleness_grace_period_seconds", 0)),
         saturation_multiplier=KAI_RULES.saturation_multiplier if multiplier is None else max(1.0, float(multiplier)),
-        k=float(proportion.get("kValue", KAI_RULES.k)),
+        history=float(proportion.get("kValue", KAI_RULES.history)),
     )
 
 
