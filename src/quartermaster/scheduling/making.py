@@ -247,22 +247,20 @@ class Making:
                 plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
             self._evicted.update(entry.pods)
             self._spent.update(entry.pods)
-        start = 0
-        movers = room.movers.placed
+        state = self._state
         for entry in room.moved:
-            chunk = slice(start, start + len(entry.pods))
+            places = [state.pods[pod] for pod in entry.pods]
             plan.placements.append(
                 GroupPlacement(
                     entry.unit.group.name,
-                    entry.places[0].account,
-                    movers.pods[chunk],
-                    movers.shapes[chunk],
-                    movers.rows[chunk],
-                    movers.masks[chunk],
+                    places[0].account,
+                    entry.pods,
+                    [state.shapes[at.shape] for at in places],
+                    [at.row for at in places],
+                    [at.devices for at in places],
                     nominated=True,
                 )
             )
-            start += len(entry.pods)
         placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=True)
         if placement.pods:
             plan.placements.append(placement)

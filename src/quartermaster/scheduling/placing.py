@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 
     placed: int
     statement: Checkpoint
-    more: tuple[int, int, int] = (0, 0, 0)
+    more: tuple[int, int] = (0, 0)
 
 
 class Placer:

@@ -68,8 +68,8 @@ Rehouse = Callable[["Room", Taken], bool]
 class Room(Placer):
     """Makes room for one group under one law. `taken` are the victims so far; `cut` says that the budget ran out.
 
-    With `rehouse`, every victim has to find another place at once, or it is no victim: then all of them are in `moved`
-    too, and `movers.placed` says where they go.
+    With `rehouse`, every victim has to find another place at once, or it is no victim; then all of them are in `moved`
+    too.
     """
 
     def __init__(
@@ -101,15 +101,13 @@ class Room(Placer):
 
     def mark(self) -> Mark:
         """The present point, victims included."""
-        more = (len(self.taken), len(self.moved), len(self.movers.placed.pods))
-        return Mark(len(self.placed.pods), self.statement.checkpoint(), more)
+        return Mark(len(self.placed.pods), self.statement.checkpoint(), (len(self.taken), len(self.moved)))
 
     def undo(self, mark: Mark) -> None:
         """Take back everything since `mark`; victims return to where they were."""
-        taken, moved, movers = mark.more
+        taken, moved = mark.more
         self.statement.rollback(mark.statement)
         self.placed.truncate(mark.placed)
-        self.movers.placed.truncate(movers)
         rehoused = {id(entry) for entry in self.moved[moved:]}
         del self.moved[moved:]
         for entry in self.taken[taken:]:
@@ -256,6 +254,8 @@ class Room(Placer):
         First those whose place nobody took, or can be had by moving the new pods on their own node. Then, if few are
         left, each is given back for a try and the group placed anew by `again` without taking anybody.
         """
+        for entry in self.moved[::-1]:
+            self._spare_moved(entry)
         for entry in self._valuable_first():
             self._spare_in_place(entry)
         if 1 < len(self.taken) <= EXACT:
@@ -264,7 +264,8 @@ class Room(Placer):
         self._read_places()
 
     def _valuable_first(self) -> list[Taken]:
-        return self.taken[::-1]
+        moved = {id(entry) for entry in self.moved}
+        return [entry for entry in self.taken[::-1] if id(entry) not in moved]
 
     def _put_back(self, entry: Taken) -> bool:
         state = self.state
@@ -274,6 +275,17 @@ class Room(Placer):
                 return False
             self.statement.place(pod, shape, at.row, at.devices, at.account)
         return True
+
+    def _spare_moved(self, entry: Taken) -> None:
+        """Let a victim stay where it was, if that place is free after all."""
+        mark = self.statement.checkpoint()
+        for pod in entry.pods:
+            self.statement.evict(pod)
+        if self._put_back(entry):
+            self.moved.remove(entry)
+            self.taken.remove(entry)
+        else:
+            self.statement.rollback(mark)
 
     def spare_if(self, entry: Taken, holds: Callable[[], bool]) -> bool:
         """Give a victim back if its place is free and a condition still holds then; whether it was."""
