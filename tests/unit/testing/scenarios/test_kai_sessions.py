@@ -204,7 +204,14 @@ class Told:
         self.orders = list(orders)
         self.waiting: list[list[str]] = []
 
-    def __call__(self, snapshot: Snapshot, _: Policies, *, groups: Sequence[PodGroup], **rest: Any) -> Plan:
+    def __call__(
+        self,
+        snapshot: Snapshot,
+        policies: Policies,  # noqa: ARG002
+        *,
+        groups: Sequence[PodGroup],
+        **rest: Any,
+    ) -> Plan:
         state, plan = snapshot.state, Plan(["n0"])
         specs = {pod.name: pod.spec for group in (*groups, *rest["running"]) for pod in group.pods}
         self.waiting.append(sorted(pod for pod in specs if pod not in state.pods))
