@@ -335,6 +335,18 @@ class ClusterState:
         levels = tuple(self.gpu_free[row, : node.gpus].tolist())
         return Inside(levels, less(was.zones, held_in(word, node.locality), sign))
 
+    def holds(self, row: int, place: int) -> bool:
+        """Whether the zones of a node have free what a place in it takes of them."""
+        inside, locality = self.classes.inside[self.class_at[row]], self.node(row).locality
+        if inside is None or locality is None:
+            return True
+        left = less(inside.zones, held_in(place, locality))
+        return all(
+            amount >= min(0, had)
+            for zone, was in zip(left, inside.zones, strict=True)
+            for amount, had in zip(zone, was, strict=True)
+        )
+
     def _kinds(self, row: int) -> int:
         return sum(1 << kind for kind, count in enumerate(self.kind_count[row].tolist()) if count)
 
