@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quartermaster.cluster.inside import Inside
+from quartermaster.cluster.inside import Inside, held_in, less
 from quartermaster.cluster.shapes import Profile, Shape
 from quartermaster.model.units import DEVICE
 
@@ -107,6 +107,29 @@ class ClassTable:
             ports = ports | frozenset(shape.spec.host_ports)
         key = (profile, tuple(map(sub, free, shape.request)), devices, kinds, ports)
         known = self._next[memo] = self.intern(key)
+        return known
+
+    def after_at(self, number: int, shape: Shape, place: int, share: int) -> int:
+        """`after` for a class that is looked into: a pod of `shape` takes `share` of each device at `place` in it."""
+        memo = (number, shape.id, place)
+        known = self._next.get(memo)
+        if known is not None:
+            return known
+        (profile, free, _, kinds, ports), inside = self.keys[number], self.inside[number]
+        locality = self.profiles[profile].locality
+        assert inside is not None, "asked only of classes that are looked into"
+        assert locality is not None, "asked only of classes that are looked into"
+        levels = tuple(level - share * (place >> index & 1) for index, level in enumerate(inside.levels))
+        if shape.count:
+            kinds |= 1 << shape.kind
+        key = (
+            profile,
+            tuple(map(sub, free, shape.request)),
+            tuple(sorted(levels, reverse=True)),
+            kinds,
+            ports | frozenset(shape.spec.host_ports),
+        )
+        known = self._next[memo] = self.intern(key, Inside(levels, less(inside.zones, held_in(place, locality))))
         return known
 
     def before(

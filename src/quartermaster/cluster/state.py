@@ -291,7 +291,7 @@ class ClusterState:
         old = self.class_at[row]
         share = 0
         level = 0
-        plain = self.classes.inside[old] is None
+        plain = True
         rest = devices & DEVICE_BITS
         if rest:
             share = shape.share if not shape.by_memory else self._share(shape, old)
@@ -309,7 +309,10 @@ class ClusterState:
         held = self.held[account]
         for name, amount in self._charges.get((shape.id, self.classes.keys[old][0])) or self.charge(shape, row):
             held[name] = held.get(name, 0) + amount
-        new = self.classes.after(old, shape, level) if plain else self._class_from_row(row, shape, devices)
+        if self.classes.inside[old] is not None:
+            new = self.classes.after_at(old, shape, devices, share)
+        else:
+            new = self.classes.after(old, shape, level) if plain else self._class_from_row(row, shape)
         self._move(row, new)
         if self.affinity.terms or shape.spec.anti_affinity:
             self.affinity.add(self, shape, row, 1)
@@ -319,14 +322,11 @@ class ClusterState:
     def _share(self, shape: Shape, number: int) -> int:
         return shape.share_on(self.classes.profiles[self.classes.keys[number][0]].gpu_memory) or DEVICE
 
-    def _class_from_row(self, row: int, shape: Shape, word: int) -> int:
-        number = self.class_at[row]
-        profile, free, devices, _, ports = self.classes.keys[number]
+    def _class_from_row(self, row: int, shape: Shape) -> int:
+        profile, free, devices, _, ports = self.classes.keys[self.class_at[row]]
         left = tuple(sorted(self.gpu_free[row, : len(devices)].tolist(), reverse=True))
         free = tuple(have - want for have, want in zip(free, shape.request, strict=True))
-        key = (profile, free, left, self._kinds(row), ports | frozenset(shape.spec.host_ports))
-        inside = self.classes.inside[number]
-        return self.classes.intern(key, None if inside is None else self._inside(row, inside, word, 1))
+        return self.classes.intern((profile, free, left, self._kinds(row), ports | frozenset(shape.spec.host_ports)))
 
     def _inside(self, row: int, was: Inside, word: int, sign: int) -> Inside:
         """The inside of a node that was like `was` once a pod has come to `word` in it (sign -1: has left)."""

@@ -44,6 +44,24 @@ def seat(state: ClusterState, number: int, shape: Shape) -> int | None:
     return known[number]
 
 
+def place_in(state: ClusterState, number: int, shape: Shape, level: int) -> int:
+    """The whole place that a pod gets in nodes of a class that fits it, devices that it shares included.
+
+    A pod that shares one device takes one with the free share `level`, a pod that shares several the fullest with room;
+    the lowest index of equals.
+    """
+    place, inside = seat(state, number, shape), state.classes.inside[number]
+    assert place is not None, "a filter let a pod on a node whose kubelet refuses it"
+    assert inside is not None, "asked only of classes that are looked into"
+    if shape.whole or not shape.count:
+        return place
+    if shape.count == 1:
+        return place | 1 << inside.levels.index(level)
+    share = shape.share_on(state.classes.profiles[state.classes.keys[number][0]].gpu_memory) or DEVICE
+    room = sorted((free, index) for index, free in enumerate(inside.levels) if free >= share)
+    return place | sum(1 << index for _, index in room[: shape.count])
+
+
 def locality_of(state: ClusterState, number: int) -> Locality | None:
     """The locality of the nodes of a class."""
     return state.classes.profiles[state.classes.keys[number][0]].locality
