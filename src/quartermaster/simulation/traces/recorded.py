@@ -103,7 +103,7 @@ def published_muri() -> tuple[PublishedRun, ...]:
 
 
 def published_pollux() -> Mapping[tuple[str, str], float]:
-    """Average completion times in s that Pollux's simulator recorded, by (experiment, workload), on 16 nodes of 4 GPUs."""
+    """Average completion times in s that Pollux's simulator recorded, by (experiment, workload); 16x4 GPUs."""
     table = read_table(file=shipped("philly-pollux/published_results.csv"), columns=_POLLUX)
     return dict(zip(zip(table[_EXPERIMENT], table[_LOAD], strict=True), table[_AVERAGE], strict=True))
 
