@@ -26,8 +26,11 @@ SMALL: dict[str, tuple[Setup, Outcome]] = {
 def test_decides_as_kai_does(name: str) -> None:
     setup, counts = SMALL[name]
     assert setup.expected == counts
-    plan = setup.decide(setup.state(), setup.policies())
+    state = setup.state()
+    plan = setup.decide(state, setup.policies())
     setup.check(plan)
+    plan.apply(state)
+    assert state.gpu_free.min() >= 0
 
 
 @pytest.mark.parametrize("name", [name for name, (_, counts) in SMALL.items() if counts.waiting])
