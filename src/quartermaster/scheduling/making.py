@@ -97,7 +97,10 @@ class Making:
     def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
         """Make room for the groups, in order of turns, under the law of `action`."""
         wanting = [group for group in waiting if not any(pod.name in self._evicted for pod in group.pods)]
-        turns = Turns(self._queues, wanting, standing=self._standing, order=self._rules.queue_order)
+        standing = self._standing
+        turns = Turns(
+            self._queues, wanting, standing=standing, presence=standing.presence, order=self._rules.queue_order
+        )
         while (group := turns.pop()) is not None:
             if any(pod.name in self._evicted for pod in group.pods):
                 continue
@@ -171,11 +174,12 @@ class Making:
         moves = room.law.action is Action.CONSOLIDATE
         if not self._open_quota(group, room):
             return "its queue's limit leaves no room"
-        first: int | str = 1
+        first = 1
         if not room.taken:
-            first = room.sums_up(self._free(), moves=moves)
-            if isinstance(first, str):
-                return first
+            needed = room.sums_up(self._free(), moves=moves)
+            if isinstance(needed, str):
+                return needed
+            first = needed
             if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
                 return "it would not fit even without all that may be evicted"
         if not self._gallop(group, room, account, first=first):
@@ -330,10 +334,10 @@ class Making:
                 GroupPlacement(
                     entry.unit.group.name,
                     places[0].account,
-                    entry.pods,
-                    [state.shapes[at.shape] for at in places],
-                    [at.row for at in places],
-                    [at.devices for at in places],
+                    tuple(entry.pods),
+                    tuple(state.shapes[at.shape] for at in places),
+                    tuple(at.row for at in places),
+                    tuple(at.devices for at in places),
                     nominated=True,
                 )
             )

@@ -2,8 +2,8 @@
 
 Victims are looked for **node by node**, since a pod needs room on one node. On every node that the units in question
 touch, units go in order until the pod fits; the node wins whose last unit comes first in the order, then the one with
-fewer pods and less work lost. After each such step the ordinary placement goes on. When everything is placed, `trim` gives back whoever turned out not to be
-needed, and `rehouse` looks for other places for the rest.
+fewer pods and less work lost. After each such step the ordinary placement goes on. When everything is placed, `trim`
+gives back whoever turned out not to be needed, and `rehouse` looks for other places for the rest.
 
 All of it happens on the statement, and is undone with it.
 """
@@ -25,7 +25,7 @@ from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.domains import Rows, copies
 from quartermaster.scheduling.filters import NodeRules, fitting
 from quartermaster.scheduling.laws import Law
-from quartermaster.scheduling.placing import Mark, Placer, Rng
+from quartermaster.scheduling.placing import Mark, Patient, Placer, Rng
 from quartermaster.scheduling.plan import devices_of
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.quota import readable
@@ -253,9 +253,12 @@ class Room(Placer):
     def trim(self, again: Callable[[Placer], bool], allowed: Callable[[], bool]) -> None:
         """Give back every victim that is not needed, the most valuable first, as far as it is `allowed` (by a limit).
 
-        First those whose place nobody took, or can be had by moving the new pods on their own node. Then, if few are
-        left, each is given back for a try and the group placed anew by `again` without taking anybody.
+        The group is first placed anew by `again` without taking anybody, so that it stands where the policy would have
+        it. Then go back those whose place nobody took, or can be had by moving the new pods on their own node. Last, if
+        few are left, each is given back for a try and the group placed anew once more.
         """
+        if len(self.placed.pods) > 1:
+            self._anew(again)
         for entry in self.moved[::-1]:
             self._spare_moved(entry)
         for entry in self._valuable_first():
@@ -328,13 +331,27 @@ class Room(Placer):
             self.statement.evict(pod)
         if self._put_back(entry):
             self._book(entry, -1)
-            plain = Placer(self.statement, policy=self._policy, rng=self._rng)
-            if again(plain) and set(plain.placed.pods) == set(self.placed.pods):
+            if self._replace(again):
                 self.taken.remove(entry)
-                self.placed = plain.placed
                 return
             self._book(entry, 1)
         self.statement.rollback(mark)
+
+    def _anew(self, again: Callable[[Placer], bool]) -> None:
+        mark = self.statement.checkpoint()
+        for pod in self.placed.pods:
+            self.statement.evict(pod)
+        if not self._replace(again):
+            self.statement.rollback(mark)
+
+    def _replace(self, again: Callable[[Placer], bool]) -> bool:
+        """Place the group without taking anybody; whether all of it found a place."""
+        busy = np.unique([at.row for entry in self.taken for at in entry.places]).astype(np.int64)
+        plain = Patient(self.statement, policy=self._policy, rng=self._rng, busy=busy)
+        if again(plain) and len(plain.placed.pods) == len(self.placed.pods):
+            self.placed = plain.placed
+            return True
+        return False
 
     def _may_give_back(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
         self._book(entry, -1)

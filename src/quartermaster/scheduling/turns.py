@@ -22,7 +22,8 @@ from typing import Any
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.podgroup import PodGroup
-from quartermaster.model.queue import QueueTree
+from quartermaster.model.queue import UNLIMITED, QueueTree
+from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Refusal
 from quartermaster.scheduling.rules import QueueOrder
 from quartermaster.scheduling.standing import Standing
@@ -50,12 +51,13 @@ class Turns:
         groups: Sequence[PodGroup],
         *,
         standing: Standing | None,
+        presence: Presence,
         group_key: GroupKey | None = None,
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
     ) -> None:
         self._tree, self._standing = tree, standing
         self._key = group_key or by_priority_and_age
-        self._stage = standing.presence.stage if standing is not None and group_key is None else None
+        self._stage = presence.stage if group_key is None else None
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
@@ -184,7 +186,8 @@ class Ranking:
             # A resource that the queue has no share of weighs a thousand times what it is of the whole.
             part = allocatable or total / 1000
             with_next, without = max(with_next, (have + more) / part), max(without, have / part)
-            share = max(share, allocatable / total)
+            if allocatable < UNLIMITED:
+                share = max(share, allocatable / total)
         first, second = -queue.priority, not within
         if self._deserved_first:
             first, second = second, first
