@@ -28,6 +28,7 @@ from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.policies.catalogue import find, placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.policies.simple import FirstFit
+from quartermaster.scheduling.rules import Action
 from quartermaster.scheduling.turns import by_priority_and_age
 from quartermaster.simulation.progress import JOB_POLICIES, Progress, order_of
 from quartermaster.simulation.replan import touched
@@ -123,6 +124,7 @@ class JobSimulation:
             replan=bool(jobs and jobs.preempts),
             migrate=self._per_event and not pooled,
             explain=False,
+            actions=(Action.ALLOCATE,),
         )
         self._rng = np.random.default_rng(seed)
         self._running: list[Progress] = []
