@@ -182,10 +182,8 @@ class Making:
             if isinstance(needed, str):
                 return needed
             first = needed
-            if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
-                return "it would not fit even without all that may be evicted"
         if not self._gallop(group, room, account, first=first):
-            return "no victims make room for it"
+            return self._why or "no victims make room for it"
         if not moves:
             self._trim(group, room, account)
             if self._rules.consolidating:
@@ -199,8 +197,12 @@ class Making:
         for between the last that did not do and the first that did.
         """
         total, limit, failed = room.candidates, first, 0
+        self._why = ""
         while not self._attempt(group, room, account, limit=limit):
             if limit >= total or room.cut:
+                return False
+            if not failed and not self._could_fit(group, room, account):
+                self._why = "it would not fit even without all that may be evicted"
                 return False
             failed, limit = limit, min(total, limit * GALLOP)
         good = limit
@@ -276,8 +278,12 @@ class Making:
                 return True
         return False
 
-    def _fits_when_all_left(self, group: PodGroup, room: Room, account: int) -> bool:
+    def _could_fit(self, group: PodGroup, room: Room, account: int) -> bool:
+        """Whether the group would fit if all that may be evicted were gone: a bound that costs no search."""
+        if room.law.action is Action.CONSOLIDATE or len(group.root.pods) == 1:
+            return True
         mark = room.mark()
+        room.limit = None
         room.take_all()
         fits = self._gangs(Placer(self._statement, policy=self._placement, rng=self._rng)).advance(group, account)
         room.undo(mark)

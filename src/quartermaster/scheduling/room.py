@@ -302,7 +302,7 @@ class Room(Placer):
         return False
 
     def _spare_in_place(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
-        if not self._may_give_back(entry, allowed):
+        if not self._room_for(entry) or not self._may_give_back(entry, allowed):
             return False
         if self.spare_if(entry, lambda: True):
             return True
@@ -352,6 +352,19 @@ class Room(Placer):
             self.placed = plain.placed
             return True
         return False
+
+    def _room_for(self, entry: Taken) -> bool:
+        """Whether the nodes of a victim have room for each of its pods, on whichever devices."""
+        state = self.state
+        for at in entry.places:
+            free = state.classes.keys[state.class_at[at.row]][1]
+            if any(free[column] < wanted for column, wanted in state.shapes[at.shape].asked):
+                return False
+            if at.devices:
+                enough = sum(left >= at.share for left in state.gpu_free[at.row].tolist())
+                if enough < at.devices.bit_count():
+                    return False
+        return True
 
     def _may_give_back(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
         self._book(entry, -1)
@@ -411,6 +424,7 @@ class _Search:
         self._barred: set[int] = set()
         self.cut = False
         self.spread_out = False
+        self._devices = shape.count if shape.whole else 0
         only = None if rows is None else set(rows.tolist())
         pods = room.state.pods
         for rank, unit in enumerate(units):
@@ -443,7 +457,7 @@ class _Search:
                 continue
             mark = self._room.mark()
             now = self._clear(row)
-            if now is not None and now <= cost:
+            if now is not None and (now <= cost or not self._heap or (now, row) <= self._heap[0]):
                 return row
             self._room.undo(mark)
             if now is not None:
@@ -451,13 +465,28 @@ class _Search:
         return None
 
     def _offer(self, row: int) -> None:
+        """Put a node up at the least that it can cost; what it really costs is seen when its turn comes."""
         if row in self._barred:
             return
-        mark = self._room.mark()
-        cost = self._clear(row)
-        self._room.undo(mark)
-        if cost is not None:
-            heappush(self._heap, (cost, row))
+        bound = self._bound(row)
+        if bound is not None:
+            heappush(self._heap, (bound, row))
+
+    def _bound(self, row: int) -> tuple[int, int, float] | None:
+        """The cost of the first units that free enough devices, if these were all that is asked; None: too few."""
+        room = self._room
+        need = self._devices - (room.state.gpu_free[row].tolist().count(DEVICE) if self._devices else 0)
+        if need <= 0:
+            return (-1, 0, 0.0)
+        pods = room.state.pods
+        for rank, unit in self._on_row.get(row, ()):
+            for name in unit.names:
+                at = pods.get(name)
+                if at is not None and at.row == row:
+                    need -= at.devices.bit_count()
+            if need <= 0:
+                return (rank, 0, 0.0)
+        return None
 
     def _clear(self, row: int) -> tuple[int, int, float] | None:
         """Take units on a node in order until the shape fits; what that cost, None if it does not come to fit."""
