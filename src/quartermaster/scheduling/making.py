@@ -196,15 +196,15 @@ class Making:
         Where several domains, or several ways to move, could do, the smallest number of units decides: it is searched
         for between the last that did not do and the first that did.
         """
-        total, limit, failed = room.candidates, first, 0
+        limit, failed = first, 0
         self._why = ""
         while not self._attempt(group, room, account, limit=limit):
-            if limit >= total or room.cut:
+            if room.cut or room.exhausted(limit):
                 return False
-            if not failed and not self._could_fit(group, room, account):
+            if failed and not self._could_fit(group, room, account):
                 self._why = "it would not fit even without all that may be evicted"
                 return False
-            failed, limit = limit, min(total, limit * GALLOP)
+            failed, limit = limit, limit * GALLOP
         good = limit
         choosy = room.law.action is Action.CONSOLIDATE or _has_topology(group)
         while choosy and good - failed > 1 and good <= CHOOSY:
@@ -323,10 +323,13 @@ class Making:
         account = self._state.account(group.queue, preemptible=group.preemptible)
         moved = {id(entry) for entry in room.moved}
         accounts = {account}
+        given_back: dict[tuple[str, bool], dict[str, int]] = {}
         for entry in room.taken:
             unit = entry.unit
             if id(entry) not in moved:
-                quota.add(unit.group.queue, entry.amounts, preemptible=unit.group.preemptible)
+                book = given_back.setdefault((unit.group.queue, unit.group.preemptible), {})
+                for resource, amount in entry.amounts.items():
+                    book[resource] = book.get(resource, 0) + amount
             accounts.add(entry.places[0].account)
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
@@ -359,6 +362,8 @@ class Making:
                 self._victims.add(group)
             else:
                 self._spent.update(placement.pods)
+        for (queue, preemptible), amounts in given_back.items():
+            quota.add(queue, amounts, preemptible=preemptible)
         self._standing.settle(accounts)
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:

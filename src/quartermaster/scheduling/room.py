@@ -220,21 +220,24 @@ class Room(Placer):
         asked = {name: amount for name, amount in self.law.asked.items() if amount and name in free}
         lacking = {name for name, amount in asked.items() if amount > total[name]}
         count = 1
-        booked: list[tuple[Unit, list[int], dict[str, int]]] = []
+        booked: dict[tuple[str, bool], tuple[Unit, list[int], dict[str, int]]] = {}
         there, law = self.state.pods, self.law
-        for index, unit in enumerate(() if moves else self._ordered.up_to(None)):
+        for index, unit in enumerate(() if moves or not lacking else self._ordered.each()):
             pods = self._victims.alive(unit)
-            if not lacking:
-                break
             if pods and law.may_take(unit, pods):
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
-                booked.append((unit, shapes, amounts))
+                account = (unit.group.queue, unit.group.preemptible)
+                _, all_shapes, sums = booked.setdefault(account, (unit, [], {}))
+                all_shapes.extend(shapes)
                 count = index + 1
                 for name, amount in amounts.items():
                     total[name] = total.get(name, 0) + amount
+                    sums[name] = sums.get(name, 0) + amount
                 lacking = {name for name in lacking if asked[name] > total[name]}
-        for unit, shapes, amounts in booked:
+                if not lacking:
+                    break
+        for unit, shapes, amounts in booked.values():
             law.take(unit, shapes, amounts, -1)
         for name in sorted(lacking):
             return (
@@ -243,10 +246,9 @@ class Room(Placer):
             )
         return count
 
-    @property
-    def candidates(self) -> int:
-        """How many units come into question."""
-        return len(self._ordered.up_to(None))
+    def exhausted(self, limit: int) -> bool:
+        """Whether no more than `limit` units come into question."""
+        return len(self._ordered.up_to(limit + 1)) <= limit
 
     # ---- giving back
 
@@ -402,6 +404,13 @@ class _Pulled:
     def __init__(self, units: Iterator[Unit]) -> None:
         self._units = units
         self._seen: list[Unit] = []
+
+    def each(self) -> Iterator[Unit]:
+        """All units, pulled as they are asked for."""
+        yield from self._seen
+        for unit in self._units:
+            self._seen.append(unit)
+            yield unit
 
     def up_to(self, count: int | None) -> list[Unit]:
         """The first `count` units (None: all)."""
