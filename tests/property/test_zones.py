@@ -3,7 +3,7 @@
 from itertools import combinations, product
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quartermaster.cluster.inside import DEVICE_BITS, Inside, bits, empty, held_in, less, pack
@@ -95,7 +95,16 @@ def requests(rng: st.DrawFn) -> tuple[int, list[Demand]]:
     return zones, found
 
 
+CROSSED = [
+    Demand((3, 1, 3, 2), (2, 0, 2, 2), 4),
+    Demand((0, 4, 3, 2), (0, 1, 2, 0), 2),
+    Demand((1, 4, 3, 4), (0, 4, 2, 3), 9),
+]
+"""No set of zones is best for all, and the one chosen is wider than it need be."""
+
+
 @given(requests(), st.sampled_from(sorted(set(TopologyPolicy) - {TopologyPolicy.NONE})))
+@example((4, CROSSED), TopologyPolicy.BEST_EFFORT)
 def test_the_verdict_is_that_of_trying_every_combination(
     request: tuple[int, list[Demand]], policy: TopologyPolicy
 ) -> None:

@@ -60,7 +60,7 @@ def verdict(policy: TopologyPolicy, demands: Sequence[Demand], zones: int) -> Ve
     if policy is TopologyPolicy.SINGLE_NUMA_NODE:
         common = {mask for mask in common if mask.bit_count() == 1}
     if common:
-        return Verdict(admitted=True, zones=min(common, key=_narrowness), preferred=True)
+        return Verdict(admitted=True, zones=min(common), preferred=True)  # All are as wide.
     if policy is not TopologyPolicy.BEST_EFFORT:
         return Verdict(admitted=False, zones=everywhere, preferred=False)
     return Verdict(admitted=True, zones=_second_best([found for found, _ in hints], everywhere), preferred=False)
@@ -80,10 +80,6 @@ def _hints(demand: Demand) -> tuple[set[int], set[int]]:
 @lru_cache
 def _masks(zones: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     return tuple((mask, tuple(bits(mask))) for mask in range(1, 1 << zones))
-
-
-def _narrowness(mask: int) -> tuple[int, int]:
-    return mask.bit_count(), mask
 
 
 def _second_best(hints: Sequence[set[int]], everywhere: int) -> int:
