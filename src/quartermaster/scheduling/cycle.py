@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from quartermaster.cluster.assignment import Assignment
+from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
@@ -98,11 +99,15 @@ def cycle(
     level that is not there.
     """
     state = snapshot.state
-    for spec in {id(pod.spec): pod.spec for group in groups for pod in group.pods}.values():
+    specs = {id(pod.spec): pod.spec for group in groups for pod in group.pods}
+    for spec in specs.values():
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
+    shapes = {number: state.shape(spec) for number, spec in specs.items()}
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
+        return _Cycle(
+            statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand, shapes=shapes
+        ).run()
 
 
 class _Cycle:
@@ -118,7 +123,10 @@ class _Cycle:
         now: float,
         rng: Rng,
         demand: Mapping[str, Mapping[str, int]] | None,
+        shapes: Mapping[int, Shape],
     ) -> None:
+        self._shapes = shapes
+        self._unfit: dict[int, Shortfall] = {}
         self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
@@ -141,7 +149,7 @@ class _Cycle:
             for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
                 self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
-        makes_room = bool(self._running) and any(action in policies.actions for action in ROOM_ACTIONS)
+        makes_room = bool(self._running and self._groups) and any(action in policies.actions for action in ROOM_ACTIONS)
         standing = None
         if makes_room or needs_standing(policies.queues, self._groups):
             standing = self._standing()
@@ -217,8 +225,13 @@ class _Cycle:
     def _place_single(self, pod: Pod, account: int) -> Shortfall | None:
         if pod.name in self._state.pods or pod.gated:
             return None
-        shape = self._state.shape(pod.spec)
-        return None if self._placer.place((pod.name,), shape, account) else Shortfall(shape=shape, wanted=1, fitted=0)
+        shape = self._shapes[id(pod.spec)]
+        if self._placer.place((pod.name,), shape, account):
+            return None
+        short = self._unfit.get(shape.id)
+        if short is None:
+            short = self._unfit[shape.id] = Shortfall(shape=shape, wanted=1, fitted=0)
+        return short
 
     def _nominate(self, group: PodGroup, account: int) -> bool:
         """Place the next part of a group where pods are leaving; nothing else may have that room then."""
