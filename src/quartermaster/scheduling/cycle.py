@@ -16,7 +16,7 @@ With `replan`, running groups that may be preempted give up their places first a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,6 +51,7 @@ from quartermaster.scheduling.room import free_for
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
 from quartermaster.scheduling.stale import stale_gangs
 from quartermaster.scheduling.standing import Standing
+from quartermaster.scheduling.tidying import Tidying
 from quartermaster.scheduling.turns import GroupKey, Turns, needs_standing
 
 ROOM_ACTIONS = (Action.CONSOLIDATE, Action.RECLAIM, Action.PREEMPT)
@@ -88,11 +89,13 @@ def cycle(
     now: float,
     rng: Rng,
     demand: Mapping[str, Mapping[str, int]] | None = None,
+    first: Collection[str] = (),
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
 
     `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
-    which it knows that they fit nowhere; without it, the groups are all there is.
+    which it knows that they fit nowhere; without it, the groups are all there is. `first` are the groups that the last
+    plan calls `cut`: it is their turn to have victims looked for.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
@@ -106,7 +109,15 @@ def cycle(
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
         return _Cycle(
-            statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand, shapes=shapes
+            statement,
+            policies,
+            groups=groups,
+            running=running,
+            now=now,
+            rng=rng,
+            demand=demand,
+            shapes=shapes,
+            first=first,
         ).run()
 
 
@@ -124,7 +135,9 @@ class _Cycle:
         rng: Rng,
         demand: Mapping[str, Mapping[str, int]] | None,
         shapes: Mapping[int, Shape],
+        first: Collection[str],
     ) -> None:
+        self._first = first
         self._shapes = shapes
         self._unfit: dict[int, Shortfall] = {}
         self._demand = demand
@@ -149,7 +162,10 @@ class _Cycle:
             for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
                 self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
-        makes_room = bool(self._running and self._groups) and any(action in policies.actions for action in ROOM_ACTIONS)
+        idle_moves = policies.rules.idle_moves
+        makes_room = bool(self._running and (self._groups or idle_moves)) and any(
+            action in policies.actions for action in ROOM_ACTIONS
+        )
         standing = None
         if makes_room or needs_standing(policies.queues, self._groups):
             standing = self._standing()
@@ -266,10 +282,13 @@ class _Cycle:
             now=self._now,
             rng=self._rng,
             plan=self._plan,
+            first=self._first,
         )
         for action in ROOM_ACTIONS:
             if action in policies.actions:
                 making.run(action, [group for group in self._groups if standing.presence.waits(group)])
+        if policies.rules.idle_moves and Action.CONSOLIDATE in policies.actions and not self._short:
+            Tidying(making, state=statement.state).run()
         self._notes = making.notes
         for name in making.placed:
             self._short.pop(name, None)
