@@ -63,7 +63,7 @@ def places(state: ClusterState, topologies: Iterable[Topology]) -> Iterator[Plac
 def cheapest(
     candidates: Iterable[Place], units: Iterable[Unit], *, state: ClusterState, alive: Callable[[Unit], list[str]]
 ) -> list[tuple[Place, list[Unit]]]:
-    """The places in use all of whose pods belong to `units`: by tier, then those that move least work and fewest pods."""
+    """The places in use all of whose pods belong to `units`: by tier, then by work and pods that would move."""
     there = state.pods
     on_row: dict[int, list[Unit]] = {}
     for unit in units:
