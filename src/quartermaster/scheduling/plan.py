@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from quartermaster.cluster.inside import DEVICE_BITS, bits
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
@@ -200,5 +201,5 @@ def without(placement: GroupPlacement, pods: set[str]) -> GroupPlacement:
 
 
 def devices_of(mask: int) -> tuple[int, ...]:
-    """The indexes of the bits that are set."""
-    return tuple(index for index in range(mask.bit_length()) if mask >> index & 1)
+    """The devices of a placement, by index."""
+    return tuple(bits(mask & DEVICE_BITS))

@@ -404,7 +404,7 @@ def free_for(state: ClusterState, shape: Shape, at: Assignment) -> bool:
     if not at.devices:
         return True
     gpu = state.gpu_free[at.row].tolist()
-    return all(gpu[index] >= at.share for index in devices_of(at.devices))
+    return all(gpu[index] >= at.share for index in devices_of(at.devices)) and state.holds(at.row, at.devices)
 
 
 class _Pulled:
@@ -536,6 +536,6 @@ class _Search:
             return
         over = room.state.gpu_free[row].tolist().count(DEVICE) - shape.count
         for entry in reversed(room.taken[before:-1]):
-            devices = sum(at.devices.bit_count() for at in entry.places if at.row == row)
+            devices = sum(len(devices_of(at.devices)) for at in entry.places if at.row == row)
             if not shape.whole or not devices or devices <= over:
                 over -= devices * room.spare_if(entry, lambda: room.fits(row, shape, self._rules))
