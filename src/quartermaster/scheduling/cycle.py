@@ -16,12 +16,13 @@ With `replan`, running groups that may be preempted give up their places first a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from quartermaster.cluster.assignment import Assignment
+from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
@@ -50,6 +51,7 @@ from quartermaster.scheduling.room import free_for
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
 from quartermaster.scheduling.stale import stale_gangs
 from quartermaster.scheduling.standing import Standing
+from quartermaster.scheduling.tidying import Tidying
 from quartermaster.scheduling.turns import GroupKey, Turns, needs_standing
 
 ROOM_ACTIONS = (Action.CONSOLIDATE, Action.RECLAIM, Action.PREEMPT)
@@ -87,22 +89,36 @@ def cycle(
     now: float,
     rng: Rng,
     demand: Mapping[str, Mapping[str, int]] | None = None,
+    first: Collection[str] = (),
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
 
     `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
-    which it knows that they fit nowhere; without it, the groups are all there is.
+    which it knows that they fit nowhere; without it, the groups are all there is. `first` are the groups that the last
+    plan calls `cut`: it is their turn to have victims looked for.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
     level that is not there.
     """
     state = snapshot.state
-    for spec in {id(pod.spec): pod.spec for group in groups for pod in group.pods}.values():
+    specs = {id(pod.spec): pod.spec for group in groups for pod in group.pods}
+    for spec in specs.values():
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
+    shapes = {number: state.shape(spec) for number, spec in specs.items()}
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
+        return _Cycle(
+            statement,
+            policies,
+            groups=groups,
+            running=running,
+            now=now,
+            rng=rng,
+            demand=demand,
+            shapes=shapes,
+            first=first,
+        ).run()
 
 
 class _Cycle:
@@ -118,7 +134,12 @@ class _Cycle:
         now: float,
         rng: Rng,
         demand: Mapping[str, Mapping[str, int]] | None,
+        shapes: Mapping[int, Shape],
+        first: Collection[str],
     ) -> None:
+        self._first = first
+        self._shapes = shapes
+        self._unfit: dict[int, Shortfall] = {}
         self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
@@ -141,7 +162,10 @@ class _Cycle:
             for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
                 self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
-        makes_room = bool(self._running) and any(action in policies.actions for action in ROOM_ACTIONS)
+        idle_moves = policies.rules.idle_moves
+        makes_room = bool(self._running and (self._groups or idle_moves)) and any(
+            action in policies.actions for action in ROOM_ACTIONS
+        )
         standing = None
         if makes_room or needs_standing(policies.queues, self._groups):
             standing = self._standing()
@@ -217,8 +241,13 @@ class _Cycle:
     def _place_single(self, pod: Pod, account: int) -> Shortfall | None:
         if pod.name in self._state.pods or pod.gated:
             return None
-        shape = self._state.shape(pod.spec)
-        return None if self._placer.place((pod.name,), shape, account) else Shortfall(shape=shape, wanted=1, fitted=0)
+        shape = self._shapes[id(pod.spec)]
+        if self._placer.place((pod.name,), shape, account):
+            return None
+        short = self._unfit.get(shape.id)
+        if short is None:
+            short = self._unfit[shape.id] = Shortfall(shape=shape, wanted=1, fitted=0)
+        return short
 
     def _nominate(self, group: PodGroup, account: int) -> bool:
         """Place the next part of a group where pods are leaving; nothing else may have that room then."""
@@ -253,10 +282,13 @@ class _Cycle:
             now=self._now,
             rng=self._rng,
             plan=self._plan,
+            first=self._first,
         )
         for action in ROOM_ACTIONS:
             if action in policies.actions:
                 making.run(action, [group for group in self._groups if standing.presence.waits(group)])
+        if policies.rules.idle_moves and Action.CONSOLIDATE in policies.actions and not self._short:
+            Tidying(making, state=statement.state).run()
         self._notes = making.notes
         for name in making.placed:
             self._short.pop(name, None)

@@ -23,6 +23,9 @@ class Bind(NamedTuple):
 class Evict(NamedTuple):
     """A pod leaves its node. `action` is the rule that allowed it, `beneficiary` the group that gets the room.
 
+    `lost` is the work that goes with it: GPU-seconds since its group started or last saved its state, times price; for
+    pods that go together, of all of them.
+
     A pod that is also among the placements moves.
     """
 
@@ -31,6 +34,7 @@ class Evict(NamedTuple):
     reason: str
     action: str = ""
     beneficiary: str = ""
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,7 @@ class Plan:
     """The decisions of one cycle, in the order in which they were taken. Evictions come before binds.
 
     `stale` has the gangs that run below their minimum, and since when: to be remembered until the next cycle.
+    `cut` are groups for which the search for victims ended too early: to be named as `first` in the next cycle.
     """
 
     nodes: list[str]
@@ -128,6 +133,7 @@ class Plan:
     evictions: list[Evict] = field(default_factory=list)
     unschedulable: list[Unschedulable] = field(default_factory=list)
     stale: dict[str, float] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
 
     @property
     def binds(self) -> Iterator[Bind]:

@@ -38,13 +38,22 @@ EXACT = 24
 class Budget:
     """How many nodes a cycle may still try."""
 
-    def __init__(self, tries: int) -> None:
+    def __init__(self, tries: int, whole: Budget | None = None) -> None:
         self.left = tries
+        self.spent = 0
+        self._whole = whole
+
+    def part(self, tries: int) -> Budget:
+        """A part of what is left, for one group."""
+        return Budget(max(1, min(tries, self.left)), self)
 
     def spend(self) -> bool:
         """Whether there was one left."""
+        if self.left <= 0 or (self._whole is not None and not self._whole.spend()):
+            return False
         self.left -= 1
-        return self.left >= 0
+        self.spent += 1
+        return True
 
 
 class Taken(NamedTuple):

@@ -50,7 +50,8 @@ class Rules:
     reclaiming queue may become, see `reclaiming`. `max_moves`: pods that one consolidation may move (None: any number).
     `history`: how strongly past usage corrects over-quota weights (k of the fair share). `deserved_in_full`: when more
     is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
-    that one cycle may try while it looks for victims; what is cut is said, and comes first next time.
+    that one cycle may try while it looks for victims, of which one group gets a quarter at most; what is cut is said,
+    and comes first next time. `idle_moves`: pods that an idle cycle may move to free whole nodes and NVLink domains.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -62,12 +63,15 @@ class Rules:
     history: float = 1.0
     deserved_in_full: bool = False
     search_budget: int = 200_000
+    idle_moves: int = 0
 
     def __post_init__(self) -> None:
         if not self.staleness_grace >= 0:
             raise InvalidInput("rules: staleness_grace", f"{self.staleness_grace} is not usable", "give 0 s or more")
         if not 1 <= self.saturation_multiplier < math.inf:
             raise InvalidInput("rules: saturation_multiplier", f"is {self.saturation_multiplier}", "give 1 or more")
+        if self.idle_moves < 0:
+            raise InvalidInput("rules: idle_moves", f"is {self.idle_moves}", "give 0 (never) or more")
         if self.search_budget < 1:
             raise InvalidInput("rules: search_budget", f"is {self.search_budget}", "give 1 or more")
 

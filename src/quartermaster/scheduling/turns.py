@@ -56,8 +56,8 @@ class Turns:
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
     ) -> None:
         self._tree, self._standing = tree, standing
-        self._key = group_key or by_priority_and_age
-        self._stage = presence.stage if group_key is None else None
+        self._key = group_key
+        self._stage = presence.stage
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
@@ -79,11 +79,10 @@ class Turns:
                 self._refresh(queue.name)
 
     def _with_stage(self, group: PodGroup) -> tuple[Any, ...]:
-        """The key, and after the priority: groups below their minimum, then those at it, then those above."""
-        key = self._key(group)
-        if self._stage is None:
-            return (key,)
-        return key[0], self._stage(group), *key[1:]
+        """The key; ours has, after the priority, groups below their minimum, then those at it, then those above."""
+        if self._key is not None:
+            return (self._key(group),)
+        return -group.priority, self._stage(group), group.created, group.name
 
     # ---- handing out
 
