@@ -9,6 +9,7 @@ from typing import NamedTuple
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
+from quartermaster.model.reservation import Reservation
 
 
 class Bind(NamedTuple):
@@ -121,7 +122,9 @@ class GroupPlacement:
 class Plan:
     """The decisions of one cycle, in the order in which they were taken. Evictions come before binds.
 
-    `stale` has the gangs that run below their minimum, and since when: to be remembered until the next cycle.
+    To be remembered until the next cycle: `stale` has the gangs that run below their minimum, and since when;
+    `reservations` the room that is kept for groups that wait. `starts` says when groups that wait will probably start
+    (None: nobody knows), as far as it was asked.
     """
 
     nodes: list[str]
@@ -129,6 +132,8 @@ class Plan:
     evictions: list[Evict] = field(default_factory=list)
     unschedulable: list[Unschedulable] = field(default_factory=list)
     stale: dict[str, float] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    starts: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def binds(self) -> Iterator[Bind]:

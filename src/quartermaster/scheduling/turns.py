@@ -24,7 +24,7 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.scheduling.quota import Refusal
-from quartermaster.scheduling.rules import QueueOrder
+from quartermaster.scheduling.rules import QueueOrder, Rules
 from quartermaster.scheduling.standing import Standing
 
 GroupKey = Callable[[PodGroup], Any]
@@ -33,7 +33,12 @@ GroupKey = Callable[[PodGroup], Any]
 
 def by_priority_and_age(group: PodGroup) -> tuple[float, float, str]:
     """The order inside a queue when no job-level policy says otherwise."""
-    return -group.priority, group.created, group.name
+    return -group.priority, group.queued, group.name
+
+
+def by_aged_priority(rules: Rules, now: float) -> GroupKey:
+    """The same order, in which waiting raises priority."""
+    return lambda group: (-rules.aged(group, now), group.queued, group.name)
 
 
 class Turns:
