@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
@@ -32,9 +34,10 @@ from quartermaster.model.queue import QueueTree
 from quartermaster.model.topology import Topology
 from quartermaster.scheduling.estimates import Estimates
 from quartermaster.scheduling.explaining import explain
+from quartermaster.scheduling.forecasting import forecast
 from quartermaster.scheduling.gangs import Gangs, Shortfall
 from quartermaster.scheduling.making import Making
-from quartermaster.scheduling.placing import Placer, Rng
+from quartermaster.scheduling.placing import Patient, Placer, Rng
 from quartermaster.scheduling.plan import (
     Evict,
     Explanation,
@@ -89,8 +92,12 @@ def cycle(
     running: Sequence[PodGroup] = (),
     now: float,
     rng: Rng,
+    demand: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
+
+    `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
+    which it knows that they fit nowhere; without it, the groups are all there is.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
@@ -99,11 +106,52 @@ def cycle(
     state = snapshot.state
     for spec in {id(pod.spec): pod.spec for group in groups for pod in group.pods}.values():
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
-    for queue, preemptible in {(group.queue, group.preemptible) for group in groups}:
+    for queue, preemptible in dict.fromkeys((group.queue, group.preemptible) for group in groups):
         state.account(queue, preemptible=preemptible)  # Copies of the state have to number them alike.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng).run()
+        plan = _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
+    if policies.explain and policies.rules.forecast and plan.unschedulable:
+        plan.starts.update(_starts(plan, state, policies, groups=groups, running=running, now=now, rng=rng))
+        plan.unschedulable[:] = [_with_start(verdict, plan.starts, now) for verdict in plan.unschedulable]
+    return plan
+
+
+def _starts(
+    plan: Plan,
+    state: ClusterState,
+    policies: Policies,
+    *,
+    groups: Sequence[PodGroup],
+    running: Sequence[PodGroup],
+    now: float,
+    rng: Rng,
+) -> Mapping[str, float | None]:
+    """When the first of the groups that wait will start, by their order in the plan, which is that of their turns."""
+    rules = policies.rules
+    first = [verdict.group for verdict in plan.unschedulable[: rules.forecast_groups]]
+    known = {group.name: group for group in (*running, *groups)}
+    placed = {placement.group for placement in plan.placements}
+    plain = replace(policies, explain=False, actions=(Action.ALLOCATE,))
+    found = forecast(
+        lambda at, waiting, there, time: cycle(at.borrow(), plain, groups=waiting, running=there, now=time, rng=rng),
+        state.snapshot().state,
+        waiting=[known[name] for name in first],
+        running=[group for name, group in known.items() if group.started is not None or name in placed],
+        plan=plan,
+        estimates=policies.estimates,
+        now=now,
+        instants=rules.forecast,
+    )
+    return {name: found[name] for name in first}
+
+
+def _with_start(verdict: Unschedulable, starts: Mapping[str, float | None], now: float) -> Unschedulable:
+    start = starts.get(verdict.group)
+    if start is None:
+        return verdict
+    why = verdict.explanation
+    return Unschedulable(verdict.group, replace(why, notes=(*why.notes, f"expected to start in {start - now:g} s")))
 
 
 class _Cycle:
@@ -118,7 +166,9 @@ class _Cycle:
         running: Sequence[PodGroup],
         now: float,
         rng: Rng,
+        demand: Mapping[str, Mapping[str, int]] | None,
     ) -> None:
+        self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
         self._policies = policies
@@ -171,7 +221,8 @@ class _Cycle:
             self._state,
             groups=self._groups,
             presence=Presence(self._state.pods, self._leaving),
-            history=self._policies.rules.history,
+            rules=self._policies.rules,
+            demand=self._demand,
         )
 
     # ---- allocate
@@ -182,6 +233,7 @@ class _Cycle:
             policies.queues,
             self._groups,
             standing=standing,
+            presence=self._gangs.presence,
             group_key=policies.group_key or self._aged(),
             order=policies.rules.queue_order,
         )
@@ -317,6 +369,7 @@ class _Cycle:
             rules=policies.rules,
             budgets=policies.budgets,
             prices=policies.prices,
+            groups=self._groups,
             running=self._running,
             now=self._now,
             rng=self._rng,
@@ -334,6 +387,7 @@ class _Cycle:
         self._notes = making.notes
         for name in making.placed:
             self._short.pop(name, None)
+        self._short.update(making.withdrawn)
 
     def _evict_stale(self) -> None:
         plan, state = self._plan, self._state
@@ -405,6 +459,8 @@ class _Cycle:
         known: dict[tuple[int, int, int], Explanation] = {}
         for group, short in self._short.values():
             notes = tuple(self._notes.get(group.name, ()))
+            if (kept := self._ahead.held.get(group.name)) is not None:
+                notes += (f"room is reserved in {kept.start - self._now:g} s on {', '.join(kept.nodes)}",)
             if isinstance(short, str):
                 yield Unschedulable(group.name, Explanation(wanted=0, fitted=0, nodes=0, quota=short, notes=notes))
                 continue
@@ -422,11 +478,10 @@ class _Later:
 
     def __init__(self, state: ClusterState, leaving: Mapping[str, bool], policies: Policies, rng: Rng) -> None:
         later = state.snapshot().state
-        for pod, frees in leaving.items():
-            if frees:
-                later.forget(pod)
+        busy = sorted({later.forget(pod).row for pod, frees in leaving.items() if frees})
         self.statement = Statement(Snapshot(later))
-        self.placer = Placer(self.statement, policy=policies.placement, rng=rng)
+        rows = np.array(busy, dtype=np.int64)
+        self.placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
         self._gangs = Gangs(self.placer, topologies=policies.topologies, leaving=leaving)
 
     def follow(self, placement: GroupPlacement) -> None:

@@ -42,7 +42,7 @@ from quartermaster.scheduling.room import free_for
 HOPELESS: Final = 3
 """Groups without any date that are asked for one in a cycle, beside those that get one."""
 
-Ends = list[tuple[float, list[str]]]
+Ends = list[tuple[float, Sequence[str]]]
 """When which pods will have left, the earliest first."""
 
 Placing = Callable[[Statement], Gangs]
@@ -325,7 +325,7 @@ def sit(statement: Statement, seats: Sequence[Seat], group: PodGroup, account: i
     """Put the pods of a group on the seats promised to it; None, and nothing is placed, if that cannot be."""
     state, mark = statement.state, statement.checkpoint()
     specs = {pod.name: pod.spec for pod in group.pods if not pod.gated}
-    done = GroupPlacement(group.name, account, [], [], [], [])
+    shapes, rows, masks = [], [], []
     for pod, node, devices in seats:
         row, spec = state.rows.get(node), specs.get(pod)
         if row is None or spec is None or pod in state.pods:
@@ -335,14 +335,14 @@ def sit(statement: Statement, seats: Sequence[Seat], group: PodGroup, account: i
         if not _seated(statement, pod, shape, row, mask=mask, account=account):
             statement.rollback(mark)
             return None
-        done.pods.append(pod)
-        done.shapes.append(shape)
-        done.rows.append(row)
-        done.masks.append(mask)
+        shapes.append(shape)
+        rows.append(row)
+        masks.append(mask)
     if not Presence(state.pods, {}).satisfied(group.root):
         statement.rollback(mark)
         return None
-    return done
+    pods = tuple(seat.pod for seat in seats)
+    return GroupPlacement(group.name, account, pods, tuple(shapes), tuple(rows), tuple(masks))
 
 
 def _seated(statement: Statement, pod: str, shape: Shape, row: int, *, mask: int, account: int) -> bool:

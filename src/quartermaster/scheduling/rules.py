@@ -52,11 +52,12 @@ class Rules:
     `staleness_grace`: seconds for which a gang may run below its minimum. `consolidating`: victims that find another
     place move instead of being lost. `saturation_multiplier` (1 or more): how much fuller than its victim's queue a
     reclaiming queue may become, see `reclaiming`. `max_moves`: pods that one consolidation may move (None: any number).
-    `history`: how strongly past usage corrects over-quota weights (k of the fair share). `search_budget`: nodes that
-    one cycle may try while it looks for victims; what is cut is said, and comes first next time. `reservations`: groups
-    that may have room reserved at a time (0: those behind just pass). `forecast`: instants that are looked at ahead, to
-    estimate starts of the `forecast_groups` first groups (0: none). `ageing`: priority points that waiting adds per
-    hour, at most `ageing_cap`: it orders the groups of a queue, and lets nobody evict.
+    `history`: how strongly past usage corrects over-quota weights (k of the fair share). `deserved_in_full`: when more
+    is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
+    that one cycle may try while it looks for victims; what is cut is said, and comes first next time. `reservations`:
+    groups that may have room reserved at a time (0: those behind just pass). `forecast`: instants that are looked at
+    ahead, to estimate starts of the `forecast_groups` first groups (0: none). `ageing`: priority points that waiting
+    adds per hour, at most `ageing_cap`: it orders the groups of a queue, and lets nobody evict.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -66,6 +67,7 @@ class Rules:
     saturation_multiplier: float = 1.0
     max_moves: int | None = 16
     history: float = 1.0
+    deserved_in_full: bool = False
     search_budget: int = 200_000
     reservations: int = 1
     forecast: int = 0
@@ -95,4 +97,5 @@ KAI_RULES: Final = Rules(
     staleness_grace=0.0,
     max_moves=None,
     reservations=0,
+    deserved_in_full=True,
 )

@@ -22,7 +22,8 @@ from typing import Any
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.podgroup import PodGroup
-from quartermaster.model.queue import QueueTree
+from quartermaster.model.queue import UNLIMITED, QueueTree
+from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Refusal
 from quartermaster.scheduling.rules import QueueOrder, Rules
 from quartermaster.scheduling.standing import Standing
@@ -55,11 +56,13 @@ class Turns:
         groups: Sequence[PodGroup],
         *,
         standing: Standing | None,
+        presence: Presence,
         group_key: GroupKey | None = None,
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
     ) -> None:
         self._tree, self._standing = tree, standing
         self._key = group_key or by_priority_and_age
+        self._stage = presence.stage if group_key is None else None
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
@@ -68,7 +71,7 @@ class Turns:
         for leaf, waiting in self._first.items():
             if not tree.is_leaf(tree[leaf].name):
                 raise InvalidInput(f"queue '{leaf}'", "has queues below it", "submit to one of its leaves")
-            waiting.sort(key=self._key, reverse=True)
+            waiting.sort(key=self._with_stage, reverse=True)
         self._only = next(iter(self._first)) if len(self._first) == 1 else None
         self._gated = standing is not None and not _free_for_all(tree, self._first)
         self._head: dict[str, PodGroup | None] = {}
@@ -78,6 +81,13 @@ class Turns:
             self._ranking = Ranking(standing, order=order)
             for queue in reversed(list(tree)):
                 self._refresh(queue.name)
+
+    def _with_stage(self, group: PodGroup) -> tuple[Any, ...]:
+        """The key, and after the priority: groups below their minimum, then those at it, then those above."""
+        key = self._key(group)
+        if self._stage is None:
+            return (key,)
+        return key[0], self._stage(group), *key[1:]
 
     # ---- handing out
 
@@ -99,7 +109,7 @@ class Turns:
     def push(self, group: PodGroup) -> None:
         """Queue a group again that is at its minimum and wants more."""
         self._pushed += 1
-        heappush(self._growing.setdefault(group.queue, []), (self._key(group), self._pushed, group))
+        heappush(self._growing.setdefault(group.queue, []), (self._with_stage(group), self._pushed, group))
         if self._only is None:
             self._refresh_path(group.queue)
 
@@ -181,7 +191,8 @@ class Ranking:
             # A resource that the queue has no share of weighs a thousand times what it is of the whole.
             part = allocatable or total / 1000
             with_next, without = max(with_next, (have + more) / part), max(without, have / part)
-            share = max(share, allocatable / total)
+            if allocatable < UNLIMITED:
+                share = max(share, allocatable / total)
         first, second = -queue.priority, not within
         if self._deserved_first:
             first, second = second, first
