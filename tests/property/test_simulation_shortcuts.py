@@ -28,9 +28,10 @@ class _Everything(JobSimulation):
 @st.composite
 def traces(draw: st.DrawFn) -> JobTrace:
     """Few nodes, many jobs, and small whole numbers, so that there are ties."""
-    cluster = ClusterShape(nodes=draw(st.integers(2, 4)), gpus_per_node=draw(st.integers(1, 4)))
-    job = st.tuples(st.integers(0, 20), st.integers(1, cluster.gpus), st.integers(1, 9), st.sampled_from("abc"))
-    rows = draw(st.lists(job, min_size=1, max_size=30))
+    cluster = ClusterShape(nodes=draw(st.integers(2, 4)), gpus_per_node=draw(st.sampled_from((1, 3, 4, 8))))
+    sizes = [size for size in (1, 1, 1, 2, 3, 4, 8, 11, 16) if size <= cluster.gpus]
+    job = st.tuples(st.integers(0, 60), st.sampled_from(sizes), st.integers(1, 40), st.sampled_from("abc"))
+    rows = draw(st.lists(job, min_size=20, max_size=80))
     overhead = draw(st.sampled_from((0.0, 2.0)))
     return job_trace(
         name="drawn",
@@ -42,9 +43,9 @@ def traces(draw: st.DrawFn) -> JobTrace:
                 queue=queue,
                 submit=float(submit),
                 gpus=gpus,
-                duration=1000.0 * duration,
+                duration=1.0 * duration,
                 overhead=overhead,
-                iterations=1000.0 * duration,
+                iterations=1.0 * duration,
                 iteration_s=1.0,
             )
             for index, (submit, gpus, duration, queue) in enumerate(rows)

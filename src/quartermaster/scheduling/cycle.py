@@ -196,6 +196,8 @@ class _Cycle:
         if policies.replan:
             self._was = self._displace()
         if any(self._leaving.values()):
+            for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
+                self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
         makes_room = bool(self._running) and any(action in policies.actions for action in ROOM_ACTIONS)
         standing = None
@@ -369,6 +371,7 @@ class _Cycle:
             rules=policies.rules,
             budgets=policies.budgets,
             prices=policies.prices,
+            busy=[self._state.pods[pod].row for pod in self._leaving],
             groups=self._groups,
             running=self._running,
             now=self._now,

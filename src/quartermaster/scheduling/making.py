@@ -5,13 +5,13 @@ if everybody who may go were gone? Only then the search (`room.Room`), which end
 spared. Victims that find another place move there. A group that could not be helped is remembered by its signature, so
 that its like is not searched for again in the same cycle.
 
-What is decided stays on the statement: the next group sees it. New places are nominations, since victims have yet to
-leave.
+What is decided stays on the statement: the next group sees it. New places are nominations where victims have yet to
+leave (`busy` nodes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.disruption import DisruptionBudget
@@ -62,6 +62,7 @@ class Making:
         rules: Rules,
         budgets: Sequence[DisruptionBudget],
         prices: Mapping[str, float],
+        busy: Iterable[int],
         groups: Sequence[PodGroup],
         running: Sequence[PodGroup],
         now: float,
@@ -76,6 +77,7 @@ class Making:
         self._now, self._rng, self._plan = now, rng, plan
         self._leaving = standing.presence.leaving
         self._spent = set(self._leaving)
+        self._busy = set(busy)
         self._fresh = {pod for made in plan.placements for pod in made.pods}
         self._evicted: set[str] = set()
         self._budgets = Budgets(budgets, self._state)
@@ -323,6 +325,7 @@ class Making:
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
                 if pod not in self._fresh:
+                    self._busy.add(at.row)
                     plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
             self._withdraw(entry, group)
             self._evicted.update(entry.pods)
@@ -341,7 +344,8 @@ class Making:
                     nominated=True,
                 )
             )
-        placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=True)
+        waits = not self._busy.isdisjoint(room.placed.rows)
+        placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=waits)
         if placement.pods:
             plan.placements.append(placement)
             if action is Action.CONSOLIDATE and group.preemptible:

@@ -104,6 +104,7 @@ class JobSimulation:
                 job,
                 pod_group(job, cluster=shape, queue=ONE_QUEUE if jobs else job.queue, pooled=pooled),
                 job.iterations,
+                job.iteration_s,
             )
             for index, job in enumerate(trace.jobs)
         ]
@@ -129,6 +130,10 @@ class JobSimulation:
         self._rng = np.random.default_rng(seed)
         self._running: list[Progress] = []
         self._line = WaitingLine()
+        self._levels = trace.levels if jobs and jobs.levels else None
+        # Where GPUs are pooled and yet speed depends on nodes: the nodes that pooled GPUs are taken from.
+        paced = pooled and any(job.pace for job in trace.jobs)
+        self._nodes = Room(nodes=shape.nodes, gpus_per_node=shape.gpus_per_node) if paced else None
         self._last = 0
         self._front = 0
         self._shares: dict[str, int] = {}
@@ -142,6 +147,8 @@ class JobSimulation:
         last = now
         while todo or self._running or self._line:
             now = min(todo[-1].job.submit if todo else math.inf, self._next_instant(last))
+            if self._trace.interval and not math.isinf(now):
+                now = math.ceil(now / self._trace.interval) * self._trace.interval
             if math.isinf(now):
                 stuck = min(self._line.heads(), key=order_of).job
                 raise InvalidInput(f"job '{stuck.name}'", "can never start", "give a cluster that it fits on")
@@ -158,7 +165,7 @@ class JobSimulation:
     def _next_instant(self, now: float) -> float:
         """When the next running job ends, or crosses a limit of its policy."""
         best = min([progress.ends for progress in self._running], default=math.inf)
-        limits = self._order.limits if self._order else ()
+        limits = self._levels.limits if self._levels else ()
         if limits:
             for progress in self._running:
                 if progress.level < len(limits):
@@ -183,8 +190,8 @@ class JobSimulation:
                 paid = min(elapsed, extra)
                 progress.overhead_left = extra = extra - paid
                 worked = elapsed - paid
-            progress.left = left = progress.left - worked / job.iteration_s
-            progress.ends = now + extra + left * job.iteration_s
+            progress.left = left = progress.left - worked / progress.iteration_s
+            progress.ends = now + extra + left * progress.iteration_s
         if self._order is not None and self._order.moves:
             self._reorder(self._order.key)
         return ended
@@ -211,16 +218,16 @@ class JobSimulation:
     def _arrive(self, progress: Progress) -> None:
         if self._order is None:
             progress.order = by_priority_and_age(progress.group)
-        elif self._order.limits:
-            progress.order = (0, 1, self._next())
+        elif self._levels is not None:
+            progress.order = (0, int(self._levels.waiting_last), self._next())
         else:
             progress.order = (self._order.key(progress), self._next())
         self._line.add(progress)
 
     def _demote(self) -> None:
         """Jobs that crossed a limit of their level go to the end of the next one, oldest job first."""
-        limits = self._order.limits if self._order else ()
-        if not limits:
+        limits = self._levels.limits if self._levels else ()
+        if self._levels is None:
             return
         fallen = [
             progress
@@ -231,7 +238,7 @@ class JobSimulation:
             return
         for progress in sorted(fallen, key=lambda p: p.index):
             progress.level += 1
-            progress.order = (progress.level, 1, self._next())
+            progress.order = (progress.level, int(self._levels.waiting_last), self._next())
         self._running.sort(key=order_of)
 
     def _requeue(self, evicted: list[Progress]) -> None:
@@ -257,6 +264,8 @@ class JobSimulation:
 
     def _release(self, progress: Progress) -> None:
         self._room.give(progress.places)
+        if self._nodes is not None:
+            self._nodes.give(progress.spread)
         self._shares[progress.job.queue] -= progress.job.gpus
         progress.running = False
         progress.ends = math.inf
@@ -264,7 +273,7 @@ class JobSimulation:
     def _decide(self, now: float) -> None:
         offered = self._offer()
         evicted = self._cycle(offered, now) if offered else []
-        if self._order is not None and self._order.limits:
+        if self._levels is not None and self._levels.waiting_last:
             self._requeue(evicted)
         for progress in evicted:
             self._line.add(progress)
@@ -299,7 +308,7 @@ class JobSimulation:
         stopped = [progress for progress in offered if progress.job.name in moved]
         for progress in stopped:
             self._release(progress)
-        for progress in offered:
+        for progress in sorted(offered, key=order_of):
             if progress.job.name in placed:
                 if progress.job.name not in moved:
                     self._line.remove(progress)
@@ -315,6 +324,8 @@ class JobSimulation:
         # Where GPUs are pooled, pods have no devices, and all that counts is how many the job has.
         progress.places = tuple((there[pod.name].row, there[pod.name].devices or progress.job.gpus) for pod in pods)
         self._room.take(progress.places)
+        if progress.job.pace is not None:
+            progress.iteration_s = progress.job.pace(self._placement(progress))
         self._shares[progress.job.queue] = self._shares.get(progress.job.queue, 0) + progress.job.gpus
         progress.running = True
         progress.starts += 1
@@ -322,6 +333,14 @@ class JobSimulation:
         if progress.first_start is None:
             progress.first_start = now
         self._predict(progress, now)
+
+    def _placement(self, progress: Progress) -> list[int]:
+        """GPUs of a job that starts, by node."""
+        if self._nodes is not None:
+            progress.spread = self._nodes.most_free(progress.job.gpus)
+            self._nodes.take(progress.spread)
+            return [mask.bit_count() for _, mask in progress.spread]
+        return [mask.bit_count() for _, mask in progress.places]
 
     def _note(self, now: float) -> None:
         log = self.log

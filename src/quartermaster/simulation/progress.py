@@ -22,13 +22,15 @@ Places = tuple[tuple[int, int], ...]
 class Progress:
     """A job on its way. `left` is computation that remains, in iterations; `attained` the seconds it has held GPUs.
 
-    `order` says who goes first: smaller before larger. `places` are what it holds.
+    `order` says who goes first: smaller before larger. `places` are what it holds; `spread` is where
+    that is if `places` do not say. `iteration_s` is its speed there.
     """
 
     index: int
     job: Job
     group: PodGroup
     left: float
+    iteration_s: float
     attained: float = 0.0
     overhead_left: float = 0.0
     level: int = 0
@@ -38,11 +40,12 @@ class Progress:
     starts: int = 0
     order: tuple[Any, ...] = ()
     places: Places = ()
+    spread: Places = ()
 
     @property
     def remaining(self) -> float:
         """Seconds of computation that remain."""
-        return self.left * self.job.iteration_s
+        return self.left * self.iteration_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,26 +53,23 @@ class JobPolicy:
     """Which jobs run. `key` sorts those in the system; ties keep the order they are in.
 
     `moves`: keys of running jobs change as they run (and only theirs). `pooled` jobs take any free GPUs, wherever they
-    are (the simulator that the digits come from counts GPUs only); `limits` are levels of attained GPU time, see
-    `TIRESIAS_LIMITS`, and go before the key.
+    are (the simulator that the digits come from counts GPUs only); with `levels`, those of the
+    trace go before the key.
     """
 
     key: Callable[[Progress], Any]
     preempts: bool = False
     moves: bool = False
     pooled: bool = False
-    limits: tuple[float, ...] = ()
+    levels: bool = False
 
-
-TIRESIAS_LIMITS = (3250.0, 7200.0)
-"""Attained GPU-seconds at which a job falls to the next level (discretised 2D-LAS as Muri's simulator sets it)."""
 
 JOB_POLICIES = {
     "fifo": JobPolicy(key=lambda p: p.job.submit),
     "sjf": JobPolicy(key=lambda p: p.job.duration),
     "srtf": JobPolicy(key=lambda p: p.remaining, preempts=True, moves=True),
     "srsf": JobPolicy(key=lambda p: p.remaining * p.job.gpus, preempts=True, moves=True),
-    "tiresias": JobPolicy(key=lambda _: 0, preempts=True, pooled=True, limits=TIRESIAS_LIMITS),
+    "tiresias": JobPolicy(key=lambda _: 0, preempts=True, pooled=True, levels=True),
 }
 
 

@@ -123,6 +123,18 @@ class Room:
             places.append((row, _lowest(free, rest)))
         return tuple(places)
 
+    def most_free(self, gpus: int) -> Places:
+        """So many devices from the node that has most free, then the next, the lowest among equals."""
+        by_free = sorted(range(len(self._masks)), key=lambda row: -self._masks[row].bit_count())
+        places = []
+        for row in by_free:
+            part = min(gpus, self._masks[row].bit_count())
+            places.append((row, _lowest(self._masks[row], part)))
+            gpus -= part
+            if not gpus:
+                break
+        return tuple(places)
+
     def has(self, places: Places) -> bool:
         """Whether these devices are all free."""
         masks = self._masks

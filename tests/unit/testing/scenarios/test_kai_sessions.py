@@ -219,8 +219,8 @@ class Told:
             if what == "evict":
                 plan.evictions.append(Evict(pod, "n0", ""))
             else:
-                shapes = [state.shape(specs[pod])]
-                plan.placements.append(GroupPlacement(pod, 0, [pod], shapes, [0], [1], nominated=what == "pipeline"))
+                shapes = (state.shape(specs[pod]),)
+                plan.placements.append(GroupPlacement(pod, 0, (pod,), shapes, (0,), (1,), nominated=what == "pipeline"))
         return plan
 
 

@@ -50,7 +50,7 @@ class Script:
             mask = sum(1 << device for device in devices)
             plan.placements.append(
                 GroupPlacement(
-                    group, 0, [pod], [state.shape(spec)], [state.row(node)], [mask], nominated=what == "nominate"
+                    group, 0, (pod,), (state.shape(spec),), (state.row(node),), (mask,), nominated=what == "nominate"
                 )
             )
         return plan
