@@ -182,10 +182,8 @@ class Making:
             if isinstance(needed, str):
                 return needed
             first = needed
-            if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
-                return "it would not fit even without all that may be evicted"
         if not self._gallop(group, room, account, first=first):
-            return "no victims make room for it"
+            return self._why or "no victims make room for it"
         if not moves:
             self._trim(group, room, account)
             if self._rules.consolidating:
@@ -198,11 +196,15 @@ class Making:
         Where several domains, or several ways to move, could do, the smallest number of units decides: it is searched
         for between the last that did not do and the first that did.
         """
-        total, limit, failed = room.candidates, first, 0
+        limit, failed = first, 0
+        self._why = ""
         while not self._attempt(group, room, account, limit=limit):
-            if limit >= total or room.cut:
+            if room.cut or room.exhausted(limit):
                 return False
-            failed, limit = limit, min(total, limit * GALLOP)
+            if failed and not self._could_fit(group, room, account):
+                self._why = "it would not fit even without all that may be evicted"
+                return False
+            failed, limit = limit, limit * GALLOP
         good = limit
         choosy = room.law.action is Action.CONSOLIDATE or _has_topology(group)
         while choosy and good - failed > 1 and good <= CHOOSY:
@@ -276,8 +278,12 @@ class Making:
                 return True
         return False
 
-    def _fits_when_all_left(self, group: PodGroup, room: Room, account: int) -> bool:
+    def _could_fit(self, group: PodGroup, room: Room, account: int) -> bool:
+        """Whether the group would fit if all that may be evicted were gone: a bound that costs no search."""
+        if room.law.action is Action.CONSOLIDATE or len(group.root.pods) == 1:
+            return True
         mark = room.mark()
+        room.limit = None
         room.take_all()
         fits = self._gangs(Placer(self._statement, policy=self._placement, rng=self._rng)).advance(group, account)
         room.undo(mark)
@@ -317,10 +323,13 @@ class Making:
         account = self._state.account(group.queue, preemptible=group.preemptible)
         moved = {id(entry) for entry in room.moved}
         accounts = {account}
+        given_back: dict[tuple[str, bool], dict[str, int]] = {}
         for entry in room.taken:
             unit = entry.unit
             if id(entry) not in moved:
-                quota.add(unit.group.queue, entry.amounts, preemptible=unit.group.preemptible)
+                book = given_back.setdefault((unit.group.queue, unit.group.preemptible), {})
+                for resource, amount in entry.amounts.items():
+                    book[resource] = book.get(resource, 0) + amount
             accounts.add(entry.places[0].account)
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
@@ -353,6 +362,8 @@ class Making:
                 self._victims.add(group)
             else:
                 self._spent.update(placement.pods)
+        for (queue, preemptible), amounts in given_back.items():
+            quota.add(queue, amounts, preemptible=preemptible)
         self._standing.settle(accounts)
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:
