@@ -9,7 +9,7 @@ from quartermaster.simulation.results import Task
 from quartermaster.simulation.simulate import simulate
 from quartermaster.simulation.traces.source import TraceSource
 
-TRACES = ("trace1", "trace2", "trace3", "trace4")
+TRACES = ("trace1", "trace3")
 UNITS = {"average_jct_s": "s", "p99_jct_s": "s", "largest_wait_s": "s", "gpu_utilisation_percent": "%"}
 
 

@@ -156,3 +156,16 @@ def test_only_those_who_come_before_can_delay_it(nodes: list[Node], groups: list
     world = World(nodes, groups, Rules(), policy)
     world.run()
     assert world.broken() == []
+
+
+@given(clusters(), workloads(), st.data())
+def test_forgetting_many_is_forgetting_each(nodes: list[Node], groups: list[PodGroup], data: st.DataObject) -> None:
+    state = ClusterState(nodes)
+    policies = Policies(placement=placement_policy("best-fit", MIX), topologies={"racks": RACKS}, explain=False)
+    cycle(state.borrow(), policies, groups=groups, now=20.0, rng=np.random.default_rng(1)).apply(state)
+    gone = data.draw(st.lists(st.sampled_from(sorted(state.pods)), unique=True) if state.pods else st.just([]))
+    at_once = state.snapshot().state
+    at_once.forget_many(gone)
+    for pod in gone:
+        state.forget(pod)
+    assert at_once.to_bytes() == state.to_bytes()

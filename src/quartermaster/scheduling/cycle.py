@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -274,12 +275,15 @@ class _Cycle:
         return False
 
     def _timed(self) -> Iterable[tuple[PodGroup, float]]:
-        """The groups on the cluster of which it is known since when they run."""
+        """The groups on the cluster of which it is known since when they run, and may be known until when."""
         new = {placement.group for placement in self._plan.placements}
-        for group in {group.name: group for group in (*self._groups, *self._running)}.values():
-            since = self._now if group.started is None and group.name in new else group.started
-            if since is not None:
-                yield group, since
+        seen: set[str] = set()
+        for group in chain(self._groups, self._running):
+            if self._policies.estimates.knows(group) and group.name not in seen:
+                seen.add(group.name)
+                since = self._now if group.started is None and group.name in new else group.started
+                if since is not None:
+                    yield group, since
 
     def _place_beside(self, group: PodGroup, account: int) -> Shortfall | str | None:
         """`_place`, where the group must not delay those that have room reserved."""

@@ -47,6 +47,10 @@ class Estimates:
         for key in _keys(group):
             self._runs.setdefault(key, deque(maxlen=KEPT)).append(seconds)
 
+    def knows(self, group: PodGroup) -> bool:
+        """Whether asking may be worth it: cheap, and never wrongly False."""
+        return bool(self._runs) or group.runtime is not None or group.max_runtime is not None
+
     def typical(self, group: PodGroup) -> float | None:
         """The time that the group probably takes; None if nobody knows."""
         return self._estimate(group, TYPICAL)

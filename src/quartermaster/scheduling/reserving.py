@@ -1,8 +1,8 @@
 """Looking ahead: a group that waits for room gets a date and a place, which nobody let in front of it may cost it.
 
 A **shadow** is the cluster as it will be at one later time: those have left who will have ended by then, and the group
-that waits is there. The date is the earliest at which it fits; ends are released in growing steps, then the last step
-is halved, so 4,000 ends cost some twenty tries. Further reservations continue from the shadow before them.
+that waits is there. The date is the earliest at which it fits: not before there is enough in sum, which arrays tell;
+from there on ends are released in growing steps, then the last step is halved. Further reservations continue from the shadow before them.
 
 Those behind it may start now, if one of these holds (**backfill**):
 
@@ -19,10 +19,14 @@ A shadow is only a promise: it holds nothing that a queue is charged for, and re
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Final
+
+import numpy as np
 
 from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.shapes import Shape
@@ -200,7 +204,7 @@ class _Shadow:
         self.seats: tuple[Seat, ...] = ()
         self.ends = sorted(ends, key=lambda end: end[0])
         self.statement = Statement(Snapshot(later))
-        self._gangs = placing(self.statement)
+        self._placing, self._gangs = placing, placing(self.statement)
         self._state = later
         self._account = later.account(group.queue, preemptible=group.preemptible)
 
@@ -212,8 +216,16 @@ class _Shadow:
         batches: Ends = [(time, [pod for _, pods in same for pod in pods]) for time, same in same_time]
         if open_now and self._place():
             return True
-        promised = self.group.reserved
-        if promised is not None and not self._keeps(promised, batches):
+        sums = _enough(self._state, self.group, batches)
+        if sums is None:
+            return False
+        passed = max(0, sums - 1)
+        self._state.forget_many(pod for _, pods in batches[:passed] for pod in pods)
+        self.statement = Statement(Snapshot(self._state))
+        self._gangs = self._placing(self.statement)
+        promised, over = self.group.reserved, batches[passed - 1][0] if passed else self.start
+        batches = batches[passed:]
+        if promised is not None and (promised.start < over or not self._keeps(promised, batches)):
             promised = None
         earlier = batches if promised is None else [(time, pods) for time, pods in batches if time < promised.start]
         done = self._search(earlier)
@@ -319,6 +331,40 @@ class _Shadow:
         self._gangs.placer.undo(mark)
         self.seats = seats
         return False
+
+
+def _enough(state: ClusterState, group: PodGroup, batches: Ends) -> int | None:
+    """The least number of batches after which there is enough in sum for what a group lacks; None if never.
+
+    A bound: nodes are asked how many pods of a shape their free amounts make, less than nothing counting as nothing.
+    """
+    needs = Counter(state.shape(spec) for spec in Presence(state.pods, {}).lacking(group.root))
+    assignments = [state.pods[pod] for _, pods in batches for pod in pods]
+    rows = np.array([at.row for at in assignments], dtype=np.int64)
+    shapes = np.array([at.shape for at in assignments], dtype=np.int64)
+    until = np.cumsum([0, *(len(pods) for _, pods in batches)])
+    gpus = np.array([at.devices.bit_count() * at.share for at in assignments], dtype=np.float64)
+    requests = np.array([shape.request for shape in state.shapes], dtype=np.float64)[shapes]
+    nodes = len(state.nodes)
+    free = state.classes.free[state.node_class[:nodes]]
+
+    def enough(done: int) -> bool:
+        part = slice(0, int(until[done]))
+        for shape, count in needs.items():
+            most = np.full(nodes, float(count))
+            for column, amount in shape.asked:
+                more = np.bincount(rows[part], weights=requests[part, column], minlength=nodes) if done else 0
+                most = np.minimum(most, (free[:, column] + more) // amount)
+            if shape.count and not shape.by_memory:
+                more = np.bincount(rows[part], weights=gpus[part], minlength=nodes) if done else 0
+                most = np.minimum(most, (state.gpu_free[:nodes].sum(axis=1) + more) // (shape.count * shape.share))
+            if most[state.node_class[:nodes] >= 0].clip(min=0).sum() < count:
+                return False
+        return True
+
+    if not enough(len(batches)):
+        return None
+    return bisect_left(range(len(batches)), True, key=enough)
 
 
 def sit(statement: Statement, seats: Sequence[Seat], group: PodGroup, account: int) -> GroupPlacement | None:
