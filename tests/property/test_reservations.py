@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
+from quartermaster.model.queue import Queue, QueueTree, Quota
 from quartermaster.model.reservation import Reservation
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.model.units import DEVICE
@@ -169,3 +170,70 @@ def test_forgetting_many_is_forgetting_each(nodes: list[Node], groups: list[PodG
     for pod in gone:
         state.forget(pod)
     assert at_once.to_bytes() == state.to_bytes()
+
+
+QUEUES = QueueTree(
+    [
+        Queue(name="a", quotas={"gpu": Quota(deserved=4)}),
+        Queue(name="b", priority=110, quotas={"gpu": Quota(deserved=4, limit=10)}),
+    ]
+)
+
+
+@given(clusters(), workloads(priorities=(50, 60)), POLICIES, st.data())
+@settings(max_examples=20)
+def test_all_actions_together_never_overcommit(
+    nodes: list[Node], groups: list[PodGroup], policy: str, data: st.DataObject
+) -> None:
+    """Evicted pods take a second to leave; who was evicted waits again. Two reservations at a time."""
+    groups = [
+        replace(
+            group,
+            queue=data.draw(st.sampled_from("ab")),
+            runtime=data.draw(st.sampled_from((group.runtime, None))),
+            max_runtime=data.draw(st.sampled_from((None, 8.0))),
+        )
+        for group in groups
+    ]
+    state = ClusterState(nodes)
+    policies = Policies(
+        placement=placement_policy(policy, MIX),
+        queues=QUEUES,
+        topologies={"racks": RACKS},
+        rules=Rules(reservations=2, forecast=3),
+    )
+    known = {group.name: group for group in groups}
+    for now in map(float, range(25)):
+        for pod in list(state.leaving):
+            state.forget(pod)
+        present = [group for group in known.values() if group.created <= now]
+        running = [group for group in present if any(pod.name in state.pods for pod in group.pods)]
+        waiting = [group for group in present if any(pod.name not in state.pods for pod in group.pods)]
+        cycle(state.borrow(), policies, groups=waiting, running=running, now=now, rng=np.random.default_rng(1))
+        before = state.to_bytes()
+        plan = cycle(state.borrow(), policies, groups=waiting, running=running, now=now, rng=np.random.default_rng(1))
+        assert state.to_bytes() == before
+        leaving = {evict.pod for evict in plan.evictions}
+        for pod in leaving:
+            state.leave(pod)
+        for placement in plan.placements:
+            if not placement.nominated:
+                for pod, shape, row, mask in zip(
+                    placement.pods, placement.shapes, placement.rows, placement.masks, strict=True
+                ):
+                    state.place(pod, shape, row, mask, placement.account)
+        for group in present:
+            there = sum(pod.name in state.pods and pod.name not in leaving for pod in group.pods)
+            whole = there == len(list(group.pods))
+            assert there == 0 or whole
+            known[group.name] = replace(
+                group,
+                started=(group.started if group.started is not None else now) if whole else None,
+                reserved=plan.reservations.get(group.name),
+            )
+        for row in range(len(nodes)):
+            assert all(0 <= share <= DEVICE for share in state.gpu_free[row].tolist())
+            assert all(free >= 0 for free in state.classes.keys[int(state.node_class[row])][1])
+        assert set(plan.starts) <= {verdict.group for verdict in plan.unschedulable}
+        assert all(start is None or start >= now for start in plan.starts.values())
+        assert not set(plan.reservations) & {placement.group for placement in plan.placements}

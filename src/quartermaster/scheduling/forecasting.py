@@ -78,7 +78,7 @@ class _Play:
                 state.forget(evict.pod)
         plan.place(state)
         presence = Presence(state.pods, {})
-        for name in {placement.group for placement in plan.placements}:
+        for name in dict.fromkeys(placement.group for placement in plan.placements):
             group = self.line.get(name) or self.there[name]
             if group.started is None:
                 group = self.there[name] = replace(group, started=self.now)

@@ -2,7 +2,8 @@
 
 A **shadow** is the cluster as it will be at one later time: those have left who will have ended by then, and the group
 that waits is there. The date is the earliest at which it fits: not before there is enough in sum, which arrays tell;
-from there on ends are released in growing steps, then the last step is halved. Further reservations continue from the shadow before them.
+from there on ends are released in growing steps, then the last step is halved. Further reservations continue from the
+shadow before them.
 
 Those behind it may start now, if one of these holds (**backfill**):
 
