@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 
 from quartermaster.cluster.assignment import Assignment
+from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
@@ -56,7 +58,7 @@ from quartermaster.scheduling.room import free_for
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
 from quartermaster.scheduling.stale import stale_gangs
 from quartermaster.scheduling.standing import Standing
-from quartermaster.scheduling.turns import GroupKey, Turns, by_aged_priority, needs_standing
+from quartermaster.scheduling.turns import GroupKey, Turns, needs_standing
 
 ROOM_ACTIONS = (Action.CONSOLIDATE, Action.RECLAIM, Action.PREEMPT)
 
@@ -105,13 +107,17 @@ def cycle(
     level that is not there.
     """
     state = snapshot.state
-    for spec in {id(pod.spec): pod.spec for group in groups for pod in group.pods}.values():
+    specs = {id(pod.spec): pod.spec for group in groups for pod in group.pods}
+    for spec in specs.values():
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
+    shapes = {number: state.shape(spec) for number, spec in specs.items()}
     for queue, preemptible in dict.fromkeys((group.queue, group.preemptible) for group in groups):
         state.account(queue, preemptible=preemptible)  # Copies of the state have to number them alike.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        plan = _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
+        plan = _Cycle(
+            statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand, shapes=shapes
+        ).run()
     if policies.explain and policies.rules.forecast and plan.unschedulable:
         plan.starts.update(_starts(plan, state, policies, groups=groups, running=running, now=now, rng=rng))
         plan.unschedulable[:] = [_with_start(verdict, plan.starts, now) for verdict in plan.unschedulable]
@@ -168,7 +174,10 @@ class _Cycle:
         now: float,
         rng: Rng,
         demand: Mapping[str, Mapping[str, int]] | None,
+        shapes: Mapping[int, Shape],
     ) -> None:
+        self._shapes = shapes
+        self._unfit: dict[int, Shortfall] = {}
         self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
@@ -200,7 +209,7 @@ class _Cycle:
             for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
                 self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
-        makes_room = bool(self._running) and any(action in policies.actions for action in ROOM_ACTIONS)
+        makes_room = bool(self._running and self._groups) and any(action in policies.actions for action in ROOM_ACTIONS)
         standing = None
         if makes_room or needs_standing(policies.queues, self._groups):
             standing = self._standing()
@@ -237,7 +246,8 @@ class _Cycle:
             self._groups,
             standing=standing,
             presence=self._gangs.presence,
-            group_key=policies.group_key or self._aged(),
+            group_key=policies.group_key,
+            priority=self._aged if policies.rules.ageing else attrgetter("priority"),
             order=policies.rules.queue_order,
         )
         while (group := turns.pop()) is not None:
@@ -256,9 +266,8 @@ class _Cycle:
             if self._gangs.grows(group):
                 turns.push(group)
 
-    def _aged(self) -> GroupKey | None:
-        rules = self._policies.rules
-        return by_aged_priority(rules, self._now) if rules.ageing else None
+    def _aged(self, group: PodGroup) -> float:
+        return self._policies.rules.aged(group, self._now)
 
     def _wait_for_room(self, group: PodGroup, account: int) -> bool:
         """Reserve room for a group that found none; whether it could start where it had some reserved, after all."""
@@ -345,8 +354,13 @@ class _Cycle:
     def _place_single(self, pod: Pod, account: int) -> Shortfall | None:
         if pod.name in self._state.pods or pod.gated:
             return None
-        shape = self._state.shape(pod.spec)
-        return None if self._placer.place((pod.name,), shape, account) else Shortfall(shape=shape, wanted=1, fitted=0)
+        shape = self._shapes[id(pod.spec)]
+        if self._placer.place((pod.name,), shape, account):
+            return None
+        short = self._unfit.get(shape.id)
+        if short is None:
+            short = self._unfit[shape.id] = Shortfall(shape=shape, wanted=1, fitted=0)
+        return short
 
     def _nominate(self, group: PodGroup, account: int) -> bool:
         """Place the next part of a group where pods are leaving; nothing else may have that room then."""
@@ -467,7 +481,7 @@ class _Cycle:
         for group, short in self._short.values():
             notes = tuple(self._notes.get(group.name, ()))
             if (kept := self._ahead.held.get(group.name)) is not None:
-                notes += (f"room is reserved in {kept.start - self._now:g} s on {', '.join(kept.nodes)}",)
+                notes += (f"room is reserved in {kept.start - self._now:g} s on {_few(kept.nodes)}",)
             if isinstance(short, str):
                 yield Unschedulable(group.name, Explanation(wanted=0, fitted=0, nodes=0, quota=short, notes=notes))
                 continue
@@ -478,6 +492,11 @@ class _Cycle:
             if short.domain or notes:
                 found = replace(found, domain=short.domain, notes=notes)
             yield Unschedulable(group.name, found)
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class _Later:

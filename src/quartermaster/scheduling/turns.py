@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 from quartermaster.model.errors import InvalidInput
@@ -25,7 +26,7 @@ from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import UNLIMITED, QueueTree
 from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Refusal
-from quartermaster.scheduling.rules import QueueOrder, Rules
+from quartermaster.scheduling.rules import QueueOrder
 from quartermaster.scheduling.standing import Standing
 
 GroupKey = Callable[[PodGroup], Any]
@@ -37,17 +38,13 @@ def by_priority_and_age(group: PodGroup) -> tuple[float, float, str]:
     return -group.priority, group.queued, group.name
 
 
-def by_aged_priority(rules: Rules, now: float) -> GroupKey:
-    """The same order, in which waiting raises priority."""
-    return lambda group: (-rules.aged(group, now), group.queued, group.name)
-
-
 class Turns:
     """The groups of one cycle, handed out one by one.
 
     `pop` gives the next group, `gate` says why its queue may not have it now, `settle` is told that something of it was
     placed, `push` takes a group that wants to grow. Without a `standing` there is one queue and nothing to check (see
-    `needs_standing`). Raises `InvalidInput` for a group whose queue is not a leaf.
+    `needs_standing`). `priority` replaces what a group states. Raises `InvalidInput` for a group whose queue is not a
+    leaf.
     """
 
     def __init__(
@@ -59,13 +56,16 @@ class Turns:
         presence: Presence,
         group_key: GroupKey | None = None,
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
+        priority: Callable[[PodGroup], float] = attrgetter("priority"),
     ) -> None:
+        self._priority = priority
         self._tree, self._standing = tree, standing
-        self._key = group_key or by_priority_and_age
-        self._stage = presence.stage if group_key is None else None
+        self._key = group_key
+        self._stage = presence.stage
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
+        self._changed: dict[str, None] = {}  # Leaves whose ranks are to be looked at again.
         for group in groups:
             self._first.setdefault(group.queue, []).append(group)
         for leaf, waiting in self._first.items():
@@ -83,11 +83,10 @@ class Turns:
                 self._refresh(queue.name)
 
     def _with_stage(self, group: PodGroup) -> tuple[Any, ...]:
-        """The key, and after the priority: groups below their minimum, then those at it, then those above."""
-        key = self._key(group)
-        if self._stage is None:
-            return (key,)
-        return key[0], self._stage(group), *key[1:]
+        """The key; ours has, after the priority, groups below their minimum, then those at it, then those above."""
+        if self._key is not None:
+            return (self._key(group),)
+        return -self._priority(group), self._stage(group), group.queued, group.name
 
     # ---- handing out
 
@@ -97,21 +96,24 @@ class Turns:
             return self._take(self._only)
         if not self._first:
             return None
+        for leaf in self._changed:
+            for queue in self._tree.path(leaf):
+                self._refresh(queue.name)
+        self._changed.clear()
         tops = [queue.name for queue in self._tree.children(None) if self._head[queue.name] is not None]
         if not tops:
             return None
         group = self._head[min(tops, key=self._rank.__getitem__)]
         assert group is not None, "queues without groups were left out"
         self._take(group.queue)
-        self._refresh_path(group.queue)
+        self._changed[group.queue] = None
         return group
 
     def push(self, group: PodGroup) -> None:
         """Queue a group again that is at its minimum and wants more."""
         self._pushed += 1
         heappush(self._growing.setdefault(group.queue, []), (self._with_stage(group), self._pushed, group))
-        if self._only is None:
-            self._refresh_path(group.queue)
+        self._changed[group.queue] = None
 
     def _peek(self, leaf: str) -> PodGroup | None:
         first, growing = self._first.get(leaf), self._growing.get(leaf)
@@ -142,14 +144,9 @@ class Turns:
 
     def settle(self, group: PodGroup) -> None:
         """Look at the ranks of the group's queue again: what it holds has changed."""
-        if self._only is None:
-            self._refresh_path(group.queue)
+        self._changed[group.queue] = None
 
     # ---- comparing queues
-
-    def _refresh_path(self, leaf: str) -> None:
-        for queue in self._tree.path(leaf):
-            self._refresh(queue.name)
 
     def _refresh(self, name: str) -> None:
         children = [child.name for child in self._tree.children(name) if self._head[child.name] is not None]
