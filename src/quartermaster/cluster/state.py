@@ -376,6 +376,25 @@ class ClusterState:
         self.generation += 1
         return assignment
 
+    def forget_many(self, pods: Iterable[str]) -> None:
+        """`forget`, where each node changes its class but once; the pods have to be there."""
+        rows: dict[int, list[Shape]] = {}
+        for pod in pods:
+            row, number, devices, share, account = self.pods.pop(pod)
+            self.leaving.pop(pod, None)
+            shape = self.shapes[number]
+            self._release(row, shape, devices, share, account)
+            rows.setdefault(row, []).append(shape)
+            if self.affinity.terms:
+                self.affinity.add(self, shape, row, -1)
+        for row, shapes in rows.items():
+            profile, free, devices_were, _, ports = self.classes.keys[self.class_at[row]]
+            left = tuple(sorted(self.gpu_free[row, : len(devices_were)].tolist(), reverse=True))
+            free = tuple(map(sum, zip(free, *(shape.request for shape in shapes), strict=True)))
+            ports = ports.difference(*(shape.spec.host_ports for shape in shapes))
+            self._move(row, self.classes.intern((profile, free, left, self._kinds(row), ports)))
+        self.generation += 1
+
     def unplace(self, pod: str, old: int) -> None:
         """Undo `place`, given the class that it returned; cheaper than `forget`."""
         row, number, devices, share, account = self.pods.pop(pod)

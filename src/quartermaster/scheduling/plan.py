@@ -10,6 +10,7 @@ from quartermaster.cluster.inside import DEVICE_BITS, bits
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
+from quartermaster.model.reservation import Reservation
 
 
 class Bind(NamedTuple):
@@ -124,7 +125,9 @@ class GroupPlacement(NamedTuple):
 class Plan:
     """The decisions of one cycle, in the order in which they were taken. Evictions come before binds.
 
-    `stale` has the gangs that run below their minimum, and since when: to be remembered until the next cycle.
+    To be remembered until the next cycle: `stale` has the gangs that run below their minimum, and since when;
+    `reservations` the room that is kept for groups that wait. `starts` says when groups that wait will probably start
+    (None: nobody knows), as far as it was asked.
     `cut` are groups for which the search for victims ended too early: to be named as `first` in the next cycle.
     """
 
@@ -134,6 +137,8 @@ class Plan:
     unschedulable: list[Unschedulable] = field(default_factory=list)
     stale: dict[str, float] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    starts: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def binds(self) -> Iterator[Bind]:
@@ -155,6 +160,10 @@ class Plan:
         """Make it so, at once, in a state equal to the one that was planned on (the simulator's executor)."""
         for evict in self.evictions:
             state.forget(evict.pod)
+        self.place(state)
+
+    def place(self, state: ClusterState) -> None:
+        """Put what was placed on its nodes, once those who were to leave have left."""
         for placement in self.placements:
             account = placement.account
             for pod, shape, row, mask in zip(
