@@ -449,7 +449,8 @@ class _Cycle:
         """Evict the groups that have reached their `max_runtime`; whoever carries it out sets `requeued`."""
         plan, state = self._plan, self._state
         gone = {evict.pod for evict in plan.evictions}
-        for group in {group.name: group for group in (*self._groups, *self._running)}.values():
+        bounded = {group.name: group for group in chain(self._groups, self._running) if group.max_runtime is not None}
+        for group in bounded.values():
             if group.max_runtime is None or group.started is None or self._now < group.started + group.max_runtime:
                 continue
             for pod in group.pods:
