@@ -1,8 +1,8 @@
 """How often Python looks for garbage that refers to itself: rarely, in a program that makes little of it.
 
-A cycle over 100,000 pods makes a few hundred thousand small objects that live until its plan is used, and none that only
-a collector could free. With Python's own thresholds (700 new objects) all of them are looked through again and again for
-nothing. The thresholds are a matter of the process, so the commands set them and the library never does.
+A cycle over 100,000 pods makes a few hundred thousand small objects that live until its plan is used, and none that
+only a collector could free. With Python's own thresholds (700 new objects) all of them are looked through again and
+again for nothing. The thresholds are a matter of the process: the commands set them and the library never does.
 """
 
 from __future__ import annotations
