@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.differential.protobuf import describe
 from tests.differential.table import PROTOBUF, Request, Story, Variables, fill
-from tests.kubernetes.controlplane import Server
+from tests.kubernetes.server import Server
 
 ANSWER_WITHIN_S = 30.0
 EVENT_WITHIN_S = 5.0
@@ -88,7 +88,7 @@ def _connect(server: Server, stack: contextlib.ExitStack) -> http.client.HTTPCon
     address = urllib.parse.urlsplit(server.url)
     assert address.hostname is not None
     if address.scheme == "https":
-        trust = ssl.create_default_context(cafile=server.ca)
+        trust = ssl.create_default_context(cadata=server.ca)
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             address.hostname, address.port, timeout=ANSWER_WITHIN_S, context=trust
         )

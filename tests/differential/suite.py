@@ -19,7 +19,7 @@ from tests.differential.client import run
 from tests.differential.compare import Accepted, Difference, compare, load_accepted, split
 from tests.differential.normalise import normalise
 from tests.differential.table import Story, stories
-from tests.kubernetes.controlplane import Server
+from tests.kubernetes.server import Server
 
 ACCEPTED = Path(__file__).parent / "accepted.yaml"
 

@@ -17,27 +17,16 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+
+from tests.kubernetes.server import Server
 
 ATTEMPTS = 3
 READY_WITHIN_S = 120.0
 PAUSE_S = 0.05
 SERVICE_RANGE = "10.96.0.0/16"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """Where an API server answers, and as whom to ask."""
-
-    url: str
-    """`http(s)://host:port`, without a path."""
-    token: str
-    """Bearer token of a member of `system:masters`."""
-    ca: Path | None = None
-    """PEM file that the server's certificate is checked against; None for plain http."""
 
 
 class NotReady(Exception):
@@ -71,8 +60,7 @@ def _start(
     client_port, peer_port, port = _free_ports(3)
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
-    ca, tls, key, tokens = (place / name for name in ("ca.pem", "tls.pem", "key.pem", "tokens.csv"))
-    authority.cert_pem.write_to_path(ca)
+    tls, key, tokens = (place / name for name in ("tls.pem", "key.pem", "tokens.csv"))
     certificate.private_key_pem.write_to_path(key)
     tls.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     token = secrets.token_hex(16)
@@ -115,7 +103,7 @@ def _start(
             *flags,
         ),
     ]
-    server = Server(url=f"https://127.0.0.1:{port}", token=token, ca=ca)
+    server = Server(url=f"https://127.0.0.1:{port}", token=token, ca=authority.cert_pem.bytes().decode())
     _await_ready(server, port=port, processes=processes, place=place)
     return server
 
@@ -145,7 +133,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _await_ready(server: Server, *, port: int, processes: Sequence[subprocess.Popen[bytes]], place: Path) -> None:
-    trust = ssl.create_default_context(cafile=server.ca)
+    trust = ssl.create_default_context(cadata=server.ca)
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=trust)) as connection:

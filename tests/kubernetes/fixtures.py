@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubernetes.controlplane import Server, running
+from tests.kubernetes.controlplane import running
+from tests.kubernetes.server import Server
 from tools.kubernetes.binaries import locate
 
 NEEDED = ("kube-apiserver", "etcd")

@@ -3,19 +3,21 @@
 import http.client
 import json
 import ssl
+import subprocess
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kubernetes.controlplane import NotReady, Server, running
+from tests.kubernetes.controlplane import NotReady, running
+from tests.kubernetes.server import Server, from_kubeconfig
 from tools.kubernetes.binaries import BINARIES, locate, version
 
 
 def ask(server: Server, path: str, *, token: str | None = None) -> tuple[int, Any]:
     address = urllib.parse.urlsplit(server.url)
-    trust = ssl.create_default_context(cafile=server.ca)
+    trust = ssl.create_default_context(cadata=server.ca)
     connection = http.client.HTTPSConnection(str(address.hostname), address.port, context=trust, timeout=10)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token or server.token}"})
@@ -53,3 +55,28 @@ def test_a_component_that_dies_is_reported_with_its_log(kubernetes: Server, tmp_
     ):
         pytest.fail("it started")
     assert not list(tmp_path.glob("*/data")), "the data of the attempts is gone"
+
+
+def test_kubectl_works_with_the_kubeconfig(kubernetes: Server, tmp_path: Path) -> None:
+    kubectl = locate("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl")
+    path = tmp_path / "kubeconfig"
+    path.write_text(kubernetes.kubeconfig(), encoding="utf-8")
+    command = [str(kubectl), f"--kubeconfig={path}", f"--cache-dir={tmp_path / 'cache'}"]
+    answer = subprocess.run(
+        [*command, "create", "namespace", "by-kubectl"], capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "namespace/by-kubectl created\n", "")
+    assert ask(kubernetes, "/api/v1/namespaces/by-kubectl")[0] == 200
+
+
+@pytest.mark.parametrize("ca", [None, "-----BEGIN CERTIFICATE-----\n"])
+def test_a_kubeconfig_says_all_of_a_server(ca: str | None, tmp_path: Path) -> None:
+    server = Server(url="https://127.0.0.1:1", token="t", ca=ca)
+    path = tmp_path / "kubeconfig"
+    path.write_text(server.kubeconfig(), encoding="utf-8")
+    assert from_kubeconfig(path) == server
+    path.write_text(path.read_text(encoding="utf-8").replace('"token"', '"password"'), encoding="utf-8")
+    with pytest.raises(ValueError, match="no token"):
+        from_kubeconfig(path)
