@@ -152,7 +152,7 @@ class _Cycle:
             self._state,
             groups=self._groups,
             presence=Presence(self._state.pods, self._leaving),
-            history=self._policies.rules.history,
+            rules=self._policies.rules,
         )
 
     # ---- allocate
@@ -235,6 +235,7 @@ class _Cycle:
             rules=policies.rules,
             budgets=policies.budgets,
             prices=policies.prices,
+            groups=self._groups,
             running=self._running,
             now=self._now,
             rng=self._rng,
@@ -246,6 +247,7 @@ class _Cycle:
         self._notes = making.notes
         for name in making.placed:
             self._short.pop(name, None)
+        self._short.update(making.withdrawn)
 
     def _evict_stale(self) -> None:
         plan, state = self._plan, self._state

@@ -49,6 +49,7 @@ class DomainIndex:
                     self.labels[depth].append(path)
                 self.of[depth, row] = number
         self._rows: dict[tuple[int, int], Rows] = {}
+        self._above: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def count(self, depth: int) -> int:
         """How many domains a level has."""
@@ -59,6 +60,15 @@ class DomainIndex:
         known = self._rows.get((depth, number))
         if known is None:
             known = self._rows[depth, number] = np.flatnonzero(self.of[depth] == number)
+        return known
+
+    def above(self, depth: int, level: int) -> NDArray[np.int64]:
+        """For every domain at `depth`, the number of the domain at `level` that it is in."""
+        known = self._above.get((depth, level))
+        if known is None:
+            numbers = {path: number for number, path in enumerate(self.labels[level])}
+            known = np.array([numbers[path[: level + 1]] for path in self.labels[depth]], dtype=np.int64)
+            self._above[depth, level] = known
         return known
 
     def name(self, depth: int, number: int) -> str:

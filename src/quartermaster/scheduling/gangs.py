@@ -291,11 +291,11 @@ class Gangs:
             left = len(names) - done
             sums = index.sums(where.prefer, self.placer.capacity(shape) * allowed)
             order = [
-                (s < left, s if s >= left else -s, n) for n, s in enumerate(sums.tolist()) if s and n not in barred
+                (s < left, s if s >= left else -s, -n) for n, s in enumerate(sums.tolist()) if s and n not in barred
             ]
             if not order:
                 break
-            number = min(order)[2]
+            number = -min(order)[2]
             rows = index.rows(where.prefer, number)
             got = self.placer.place(names[done:], shape, account, rows[allowed[rows]])
             done += got
@@ -311,7 +311,7 @@ class Gangs:
             where = self._held_to(part, part.topology, where)
         if not part.children:
             return self._grow_leaf(part, account, where)
-        for child in part.children:
+        for child in sorted(part.children, key=self.presence.fullness):
             if not any(self.presence.waiting(leaf) for leaf in child.leaves()):
                 continue
             if not self.presence.satisfied(child):
@@ -349,14 +349,17 @@ _END = object()
 
 
 def _tightest(index: DomainIndex, depth: int, capacity: list[tuple[NDArray[np.int64], int]]) -> list[int]:
-    """The domains that could take every shape's count, the one with least room beyond it first."""
-    room = np.zeros(index.count(depth), dtype=np.float64)
+    """The domains that could take every shape's count, in the coarsest domain with least room, and so on down."""
     enough = np.ones(index.count(depth), dtype=np.bool_)
     for per_row, count in capacity:
-        sums = index.sums(depth, per_row)
-        enough &= sums >= count
-        room += sums / count
-    order = np.argsort(room, kind="stable")
+        enough &= index.sums(depth, per_row) >= count
+    rooms = []
+    for level in range(depth + 1):
+        room = np.zeros(index.count(level), dtype=np.float64)
+        for per_row, count in capacity:
+            room += index.sums(level, per_row) / count
+        rooms.append(room[index.above(depth, level)])
+    order = np.lexsort(rooms[::-1])
     chosen: list[int] = order[enough[order]].tolist()
     return chosen
 

@@ -74,7 +74,7 @@ class Law:
         self._standing, self._victims, self._budgets = standing, victims, budgets
         self._rules, self._now = rules, now
         self._path = [queue.name for queue in standing.tree.path(group.queue)]
-        self._siblings: dict[str, tuple[str, str, bool]] = {}
+        self._siblings: dict[str, tuple[str, str]] = {}
 
     def refusal(self) -> str | None:
         """Why the group may not have room made for it; None if it may."""
@@ -124,11 +124,7 @@ class Reclaim(Law):
 
     def refusal(self) -> str | None:
         """Its own queue stays within its fair share, and within what it deserves if this can't be taken back."""
-        return self._beyond(self._path[0])
-
-    def _beyond(self, queue: str) -> str | None:
-        """Why a queue of the taker's path may not have more at the cost of its siblings."""
-        standing = self._standing
+        standing, queue = self._standing, self._path[0]
         used, firm, shares = standing.quota.used(queue), standing.quota.non_preemptible(queue), standing.shares[queue]
         for resource, asked in self.asked.items():
             held, bound, what = used.get(resource, 0), shares[resource].share, "fair share"
@@ -150,9 +146,7 @@ class Reclaim(Law):
         """See the class."""
         if not super().may_take(unit, pods):
             return False
-        mine, theirs, entitled = self._parted(unit.group.queue)
-        if not entitled:
-            return False
+        mine, theirs = self._parted(unit.group.queue)
         standing = self._standing
         used, shares = standing.quota.used(theirs), standing.shares[theirs]
         above_share = above_deserved = False
@@ -187,20 +181,15 @@ class Reclaim(Law):
                 return False
         return True
 
-    def _parted(self, leaf: str) -> tuple[str, str, bool]:
-        """The queues on both sides, or ancestors of theirs, that are siblings; whether the taker's side may ask.
-
-        It may if none of its queues, up to the one that is a sibling, would pass its fair share: above that the two
-        share their queues, and nothing changes.
-        """
+    def _parted(self, leaf: str) -> tuple[str, str]:
+        """The taker's and the victim's queue, or the ancestors of theirs that are siblings."""
         known = self._siblings.get(leaf)
         if known is None:
             mine, theirs = self._path, [queue.name for queue in self._standing.tree.path(leaf)]
             up = 1
             while up < min(len(mine), len(theirs)) and mine[-up] == theirs[-up]:
                 up += 1
-            entitled = all(self._beyond(queue) is None for queue in mine[: len(mine) - up + 1])
-            known = self._siblings[leaf] = (mine[-up], theirs[-up], entitled)
+            known = self._siblings[leaf] = (mine[-up], theirs[-up])
         return known
 
     def _min_runtime(self, leaf: str) -> float:

@@ -22,7 +22,7 @@ from quartermaster.model.units import CPU, GPU, MEMORY
 from quartermaster.scheduling.gangs import Gangs
 from quartermaster.scheduling.laws import Budgets, Consolidate, Law, Preempt, Reclaim
 from quartermaster.scheduling.placing import Placer, Rng
-from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, taken_from
+from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, taken_from, without
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.room import Budget, Room, Taken
 from quartermaster.scheduling.rules import Action, Rules
@@ -30,6 +30,12 @@ from quartermaster.scheduling.standing import Standing
 from quartermaster.scheduling.turns import Ranking, Turns
 from quartermaster.scheduling.victims import Victims
 from quartermaster.scheduling.view import ClassView
+
+GALLOP = 4
+"""By how much more of the victims are looked at when those looked at so far were not enough."""
+
+CHOOSY = 256
+"""Up to so many units, the smallest number that does is looked for where it decides between domains."""
 
 LAWS: Mapping[Action, type[Law]] = {
     Action.CONSOLIDATE: Consolidate,
@@ -39,7 +45,11 @@ LAWS: Mapping[Action, type[Law]] = {
 
 
 class Making:
-    """Makes room in one cycle. `placed` are the groups helped, `notes` say per group why nobody made room for it."""
+    """Makes room in one cycle.
+
+    `placed` are the groups helped, `notes` say per group why nobody made room for it, `withdrawn` are the groups that
+    lost the place which this cycle had given them.
+    """
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class Making:
         rules: Rules,
         budgets: Sequence[DisruptionBudget],
         prices: Mapping[str, float],
+        groups: Sequence[PodGroup],
         running: Sequence[PodGroup],
         now: float,
         rng: Rng,
@@ -59,17 +70,21 @@ class Making:
     ) -> None:
         self.placed: set[str] = set()
         self.notes: dict[str, list[str]] = {}
+        self.withdrawn: dict[str, tuple[PodGroup, str]] = {}
         self._statement, self._state, self._standing = statement, statement.state, standing
         self._queues, self._placement, self._topologies, self._rules = queues, placement, topologies, rules
         self._now, self._rng, self._plan = now, rng, plan
         self._leaving = standing.presence.leaving
-        self._spent = {pod for placement_ in plan.placements for pod in placement_.pods} | set(self._leaving)
+        self._spent = set(self._leaving)
+        self._fresh = {pod for made in plan.placements for pod in made.pods}
         self._evicted: set[str] = set()
         self._budgets = Budgets(budgets, self._state)
         self._budget = Budget(rules.search_budget)
         self._failed: dict[Hashable, str] = {}
+        here = {group.name for group in running}
+        new = {made.group for made in plan.placements} - here
         self._victims = Victims(
-            running,
+            [*running, *(group for group in groups if group.name in new)],
             state=self._state,
             standing=standing,
             ranking=Ranking(standing, order=rules.queue_order),
@@ -122,15 +137,14 @@ class Making:
             law=law,
             victims=self._victims,
             budget=self._budget,
-            rehouse=self._rehouse if action is Action.CONSOLIDATE else None,
             max_moves=self._rules.max_moves,
         )
-        start = self._statement.checkpoint()
+        start = self._start = room.mark()
         note = self._search(group, room)
         if note is None:
             self._commit(group, room, action)
             return None
-        self._statement.rollback(start)
+        room.undo(start)
         if room.cut:
             return f"the search was cut after {self._rules.search_budget} tries; it goes on in the next cycle"
         self._failed[signature] = note
@@ -154,45 +168,105 @@ class Making:
 
     def _search(self, group: PodGroup, room: Room) -> str | None:
         account = self._state.account(group.queue, preemptible=group.preemptible)
-        mark = room.mark()
+        moves = room.law.action is Action.CONSOLIDATE
         if not self._open_quota(group, room):
-            room.undo(mark)
             return "its queue's limit leaves no room"
+        first: int | str = 1
         if not room.taken:
-            short = room.sums_up(self._free())
-            if short is not None:
-                return short
-            several = len(group.root.pods) != 1 and room.law.action is not Action.CONSOLIDATE
-            if several and not self._fits_when_all_left(group, room, account):
+            first = room.sums_up(self._free(), moves=moves)
+            if isinstance(first, str):
+                return first
+            if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
                 return "it would not fit even without all that may be evicted"
-        gangs = self._gangs(room)
-        if not gangs.advance(group, account):
-            room.undo(mark)
+        if not self._gallop(group, room, account, first=first):
             return "no victims make room for it"
-        room.trim(lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group))
-        if self._rules.consolidating and room.law.action is not Action.CONSOLIDATE:
-            for entry in room.taken[::-1]:
-                room.rehouse(entry, self._rehouse)
+        if not moves:
+            self._trim(group, room, account)
+            if self._rules.consolidating:
+                self._rehouse_victims(room)
         return None
+
+    def _gallop(self, group: PodGroup, room: Room, account: int, *, first: int) -> bool:
+        """Try with the `first` units, then with four times as many, and so on: the last are touched only if need be.
+
+        Where several domains, or several ways to move, could do, the smallest number of units decides: it is searched
+        for between the last that did not do and the first that did.
+        """
+        total, limit, failed = room.candidates, first, 0
+        while not self._attempt(group, room, account, limit=limit):
+            if limit >= total or room.cut:
+                return False
+            failed, limit = limit, min(total, limit * GALLOP)
+        good = limit
+        choosy = room.law.action is Action.CONSOLIDATE or _has_topology(group)
+        while choosy and good - failed > 1 and good <= CHOOSY:
+            room.undo(self._start)
+            middle = (failed + good) // 2
+            if self._attempt(group, room, account, limit=middle):
+                good = middle
+            else:
+                failed = middle
+                if middle + 1 == good:
+                    break
+        if good != room.limit or not room.placed.pods:
+            room.undo(self._start)
+            return self._attempt(group, room, account, limit=good)
+        return True
+
+    def _attempt(self, group: PodGroup, room: Room, account: int, *, limit: int) -> bool:
+        """Place the group, taking from the first `limit` units; what is taken stays taken if it could be placed."""
+        room.limit = limit
+        if room.law.action is not Action.CONSOLIDATE:
+            return self._gangs(room).advance(group, account)
+        mark = room.mark()
+        # Victims move once all is placed; if they find no place then, each is to find one as it is taken.
+        if self._gangs(room).advance(group, account):
+            self._trim(group, room, account)
+            if room.rehouse_all(room.taken[mark.more[0] :], self._rehouse):
+                return True
+        room.undo(mark)
+        room.at_once = self._rehouse
+        done = self._gangs(room).advance(group, account)
+        room.at_once = None
+        if done:
+            self._trim(group, room, account)
+            return True
+        room.undo(mark)
+        return False
+
+    def _trim(self, group: PodGroup, room: Room, account: int) -> None:
+        room.trim(
+            lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group, room.law.asked),
+            lambda: not self._refused(group, room.law.asked),
+        )
+
+    def _rehouse_victims(self, room: Room) -> None:
+        """Find other places for the victims, the most valuable first, as far as their queues' limits let them."""
+        quota, group = self._standing.quota, room.law.group
+        quota.add(group.queue, room.law.asked, preemptible=group.preemptible)
+        for entry in room.taken[::-1]:
+            unit = entry.unit.group
+            if quota.gate(unit.queue, entry.amounts, preemptible=unit.preemptible) is None:
+                room.rehouse(entry, self._rehouse)
+        quota.remove(group.queue, room.law.asked, preemptible=group.preemptible)
 
     def _gangs(self, placer: Placer) -> Gangs:
         return Gangs(placer, topologies=self._topologies, leaving=self._leaving)
 
-    def _refused(self, group: PodGroup) -> bool:
+    def _refused(self, group: PodGroup, asked: Mapping[str, int]) -> bool:
         """Whether a limit is in the way, given what was taken. What is placed already is not charged yet."""
-        quota, asked = self._standing.quota, self._asked
-        return quota.gate(group.queue, asked, preemptible=group.preemptible) is not None
+        return self._standing.quota.gate(group.queue, asked, preemptible=group.preemptible) is not None
 
     def _open_quota(self, group: PodGroup, room: Room) -> bool:
         """Take victims until the limits of the group's queues let it in; whether they do."""
-        self._asked = room.law.asked
-        if not self._refused(group):
+        asked = room.law.asked
+        if not self._refused(group, asked):
             return True
         if room.law.action is Action.CONSOLIDATE:
             return False
         for unit in room.law.units():
             room.take(unit)
-            if not self._refused(group):
+            if not self._refused(group, asked):
                 return True
         return False
 
@@ -244,7 +318,9 @@ class Making:
             accounts.add(entry.places[0].account)
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
-                plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
+                if pod not in self._fresh:
+                    plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
+            self._withdraw(entry, group)
             self._evicted.update(entry.pods)
             self._spent.update(entry.pods)
         state = self._state
@@ -264,8 +340,23 @@ class Making:
         placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=True)
         if placement.pods:
             plan.placements.append(placement)
-            self._spent.update(placement.pods)
+            if action is Action.CONSOLIDATE and group.preemptible:
+                self._fresh.update(placement.pods)  # Nobody was lost for it, so it may give way again.
+                self._victims.add(group)
+            else:
+                self._spent.update(placement.pods)
         self._standing.settle(accounts)
+
+    def _withdraw(self, entry: Taken, group: PodGroup) -> None:
+        """Take back places that this very cycle gave: such pods need no eviction."""
+        gone = self._fresh.intersection(entry.pods)
+        if not gone:
+            return
+        plan, victim = self._plan, entry.unit.group
+        plan.placements[:] = [left for made in plan.placements if (left := without(made, gone)).pods]
+        self._fresh -= gone
+        self.placed.discard(victim.name)
+        self.withdrawn[victim.name] = (victim, f"gave way to '{group.name}', which comes before it")
 
 
 def _reason(action: Action, group: PodGroup, victim: PodGroup, *, moves: bool) -> str:
@@ -276,6 +367,16 @@ def _reason(action: Action, group: PodGroup, victim: PodGroup, *, moves: bool) -
     else:
         why = f"moved so that '{group.name}' can start"
     return f"{why}; it moves to another node" if moves and action is not Action.CONSOLIDATE else why
+
+
+def _has_topology(group: PodGroup) -> bool:
+    todo = [group.root]
+    while todo:
+        part = todo.pop()
+        if part.topology is not None:
+            return True
+        todo.extend(part.children)
+    return False
 
 
 def _constraints(group: PodGroup) -> Hashable:

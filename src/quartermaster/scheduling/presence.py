@@ -64,6 +64,26 @@ class Presence:
         for child in missing[: max(0, part.minimum - (len(part.children) - len(missing)))]:
             yield from self.lacking(child)
 
+    def stage(self, group: PodGroup) -> int:
+        """0 below its minimum, 1 at it, 2 above."""
+        root = group.root
+        if len(root.pods) == 1:
+            return 1 if root.pods[0].name in self.there else 0
+        if not self.satisfied(root):
+            return 0
+        return 2 if self._above(root) else 1
+
+    def _above(self, part: SubGroup) -> bool:
+        if not part.children:
+            return len(self.running(part)) > part.minimum
+        good = sum(self.satisfied(child) for child in part.children)
+        return good > part.minimum or any(self._above(child) for child in part.children)
+
+    def fullness(self, part: SubGroup) -> float:
+        """What a part has over its minimum, as a ratio; infinite where nothing is needed."""
+        have = sum(map(self.satisfied, part.children)) if part.children else len(self.running(part))
+        return have / part.minimum if part.minimum else float("inf")
+
     def next_part(self, group: PodGroup) -> list[PodSpec]:
         """What would be placed next: all that a group lacks to its minimum, else one pod more."""
         lacking = list(self.lacking(group.root))

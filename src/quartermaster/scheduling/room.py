@@ -1,10 +1,8 @@
 """A placer that makes room: what does not fit is made to fit by taking victims, as few and as cheap as can be.
 
-Victims are looked for **node by node**, since a pod needs room on one node. Of the units that come into question only
-the first few are looked at, then four times as many, and so on (galloping), so the units that the policy would give up
-last are touched only if nothing less will do. On every node that they touch, units go in order until the pod fits;
-the node wins whose last unit comes first in the order, then the one with fewer pods and less work lost. After each
-such step the ordinary placement goes on. When everything is placed, `trim` gives back whoever turned out not to be
+Victims are looked for **node by node**, since a pod needs room on one node. On every node that the units in question
+touch, units go in order until the pod fits; the node wins whose last unit comes first in the order, then the one with
+fewer pods and less work lost. After each such step the ordinary placement goes on. When everything is placed, `trim` gives back whoever turned out not to be
 needed, and `rehouse` looks for other places for the rest.
 
 All of it happens on the statement, and is undone with it.
@@ -32,9 +30,6 @@ from quartermaster.scheduling.plan import devices_of
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.quota import readable
 from quartermaster.scheduling.victims import Unit, Victims
-
-GALLOP = 4
-"""By how much more of the victims are looked at when those looked at so far were not enough."""
 
 EXACT = 24
 """Up to so many victims, each is spared for a try and the group placed anew; beyond, placements stay where they are."""
@@ -68,8 +63,8 @@ Rehouse = Callable[["Room", Taken], bool]
 class Room(Placer):
     """Makes room for one group under one law. `taken` are the victims so far; `cut` says that the budget ran out.
 
-    With `rehouse`, every victim has to find another place at once, or it is no victim; then all of them are in `moved`
-    too.
+    Only the first `limit` units are looked at (None: all). With `at_once`, every victim has to find another place as
+    soon as it is taken, or it is no victim. Victims with another place are in `moved` too.
     """
 
     def __init__(
@@ -81,7 +76,6 @@ class Room(Placer):
         law: Law,
         victims: Victims,
         budget: Budget,
-        rehouse: Rehouse | None = None,
         max_moves: int | None = None,
     ) -> None:
         super().__init__(statement, policy=policy, rng=rng)
@@ -90,9 +84,10 @@ class Room(Placer):
         self.moved: list[Taken] = []
         self.movers = Placer(statement, policy=policy, rng=rng)
         self.cut = False
+        self.limit: int | None = None
+        self.at_once: Rehouse | None = None
         self._victims = victims
         self._budget = budget
-        self._rehouse = rehouse
         self._max_moves = max_moves
         self._ordered = _Pulled(law.units())
         self._capacity: dict[tuple[int, int], NDArray[np.int64]] = {}
@@ -133,7 +128,7 @@ class Room(Placer):
 
     def take_all(self) -> None:
         """Take everything that the law lets go, in order."""
-        for unit in self._ordered.up_to(None):
+        for unit in self._ordered.up_to(self.limit):
             self.take(unit)
 
     # ---- placing
@@ -143,14 +138,14 @@ class Room(Placer):
         done = super().place(names, shape, account, rows)
         if done == len(names):
             return done
-        search = _Search(self, shape, rows, self._ordered, self._budget)
+        search = _Search(self, shape, rows, self._ordered.up_to(self.limit), self._budget)
         while done < len(names):
             mark = self.mark()
             row = search.next()
             if row is None:
                 break
             got = super().place(names[done:], shape, account, np.array([row]))
-            if self._rehouse is not None and not self._all_rehoused(mark):
+            if self.at_once is not None and not self.rehouse_all(self.taken[mark.more[0] :], self.at_once):
                 self.undo(mark)
                 search.bar(row)
                 continue
@@ -159,13 +154,13 @@ class Room(Placer):
             if done < len(names) and search.spread_out:
                 done += super().place(names[done:], shape, account, rows)
         self.cut = self.cut or search.cut
-        if done < len(names) and search.sees_other_nodes and self._rehouse is None:
+        if done < len(names) and search.sees_other_nodes and self.at_once is None:
             done += self._by_prefix(names[done:], shape, account, rows)
         return done
 
-    def _all_rehoused(self, mark: Mark) -> bool:
-        assert self._rehouse is not None, "asked only of a law that moves its victims"
-        if not all(self.rehouse(entry, self._rehouse) for entry in self.taken[mark.more[0] :]):
+    def rehouse_all(self, entries: Sequence[Taken], find: Rehouse) -> bool:
+        """Find other places for these victims; whether all have one and no more pods move than may."""
+        if not all(self.rehouse(entry, find) for entry in entries):
             return False
         return self._max_moves is None or sum(len(entry.pods) for entry in self.moved) <= self._max_moves
 
@@ -180,7 +175,7 @@ class Room(Placer):
     def _by_prefix(self, names: Sequence[str], shape: Shape, account: int, rows: Rows | None) -> int:
         """Take more and more units in order, wherever they are: for pods whom pods on other nodes keep out."""
         done, step = 0, 1
-        units = iter(self._ordered.up_to(None))
+        units = iter(self._ordered.up_to(self.limit))
         while done < len(names):
             took = 0
             for unit in units:
@@ -215,41 +210,48 @@ class Room(Placer):
             self._capacity[shape.id, self.state.generation] = known
         return known
 
-    def sums_up(self, free: Mapping[str, int]) -> str | None:
-        """Whether what is free and all that may be taken is enough in sum; if not, the numbers.
+    def sums_up(self, free: Mapping[str, int], *, moves: bool) -> int | str:
+        """How many units have to go at the least for what is asked to be there in sum; if all are too few, the numbers.
 
-        A necessary condition that costs no search: one GPU short of feasible is one GPU short.
+        A necessary condition that costs no search: one GPU short of feasible is one GPU short. If victims `moves`,
+        what is free now has to do, since they need as much elsewhere.
         """
         total = dict(free)
-        if self._rehouse is not None:  # Whoever moves needs as much elsewhere: what is free now has to do.
-            return self._short_of(total, free)
+        asked = {name: amount for name, amount in self.law.asked.items() if amount and name in free}
+        lacking = {name for name, amount in asked.items() if amount > total[name]}
+        count = 1
         booked: list[tuple[Unit, list[int], dict[str, int]]] = []
         there, law = self.state.pods, self.law
-        for unit in self._ordered.up_to(None):
+        for index, unit in enumerate(() if moves else self._ordered.up_to(None)):
             pods = self._victims.alive(unit)
+            if not lacking:
+                break
             if pods and law.may_take(unit, pods):
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
                 booked.append((unit, shapes, amounts))
-                for resource, amount in amounts.items():
-                    total[resource] = total.get(resource, 0) + amount
+                count = index + 1
+                for name, amount in amounts.items():
+                    total[name] = total.get(name, 0) + amount
+                lacking = {name for name in lacking if asked[name] > total[name]}
         for unit, shapes, amounts in booked:
             law.take(unit, shapes, amounts, -1)
-        return self._short_of(total, free)
+        for name in sorted(lacking):
+            return (
+                f"{readable(asked[name], name)} {name} asked, {readable(free[name], name)} free and "
+                f"{readable(total[name] - free[name], name)} to be had from others"
+            )
+        return count
 
-    def _short_of(self, total: Mapping[str, int], free: Mapping[str, int]) -> str | None:
-        for resource, asked in self.law.asked.items():
-            if resource in free and asked > total[resource]:
-                return (
-                    f"{readable(asked, resource)} {resource} asked, {readable(free[resource], resource)} free and "
-                    f"{readable(total[resource] - free[resource], resource)} to be had from others"
-                )
-        return None
+    @property
+    def candidates(self) -> int:
+        """How many units come into question."""
+        return len(self._ordered.up_to(None))
 
     # ---- giving back
 
-    def trim(self, again: Callable[[Placer], bool]) -> None:
-        """Give back every victim that is not needed, the most valuable first.
+    def trim(self, again: Callable[[Placer], bool], allowed: Callable[[], bool]) -> None:
+        """Give back every victim that is not needed, the most valuable first, as far as it is `allowed` (by a limit).
 
         First those whose place nobody took, or can be had by moving the new pods on their own node. Then, if few are
         left, each is given back for a try and the group placed anew by `again` without taking anybody.
@@ -257,7 +259,7 @@ class Room(Placer):
         for entry in self.moved[::-1]:
             self._spare_moved(entry)
         for entry in self._valuable_first():
-            self._spare_in_place(entry)
+            self._spare_in_place(entry, allowed)
         if 1 < len(self.taken) <= EXACT:
             for entry in self._valuable_first():
                 self._spare_anew(entry, again)
@@ -296,7 +298,9 @@ class Room(Placer):
         self.statement.rollback(mark)
         return False
 
-    def _spare_in_place(self, entry: Taken) -> bool:
+    def _spare_in_place(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
+        if not self._may_give_back(entry, allowed):
+            return False
         if self.spare_if(entry, lambda: True):
             return True
         mark = self.statement.checkpoint()
@@ -331,6 +335,12 @@ class Room(Placer):
                 return
             self._book(entry, 1)
         self.statement.rollback(mark)
+
+    def _may_give_back(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
+        self._book(entry, -1)
+        may = allowed()
+        self._book(entry, 1)
+        return may
 
     def _give_back(self, entry: Taken) -> None:
         self.taken.remove(entry)
@@ -376,16 +386,24 @@ class _Pulled:
 class _Search:
     """The nodes on which victims make room for one shape, cheapest first."""
 
-    def __init__(self, room: Room, shape: Shape, rows: Rows | None, ordered: _Pulled, budget: Budget) -> None:
-        self._room, self._shape, self._ordered, self._budget = room, shape, ordered, budget
-        self._only = None if rows is None else set(rows.tolist())
+    def __init__(self, room: Room, shape: Shape, rows: Rows | None, units: Sequence[Unit], budget: Budget) -> None:
+        self._room, self._shape, self._budget = room, shape, budget
         self._rules = NodeRules(room.state, shape)
-        self._seen = 0
         self._on_row: dict[int, list[tuple[int, Unit]]] = {}
         self._heap: list[tuple[tuple[int, int, float], int]] = []
         self._barred: set[int] = set()
         self.cut = False
         self.spread_out = False
+        only = None if rows is None else set(rows.tolist())
+        pods = room.state.pods
+        for rank, unit in enumerate(units):
+            at = {pods[name].row for name in unit.names if name in pods}
+            self.spread_out = self.spread_out or len(at) > 1
+            for row in at:
+                if only is None or row in only:
+                    self._on_row.setdefault(row, []).append((rank, unit))
+        for row in sorted(self._on_row):
+            self._offer(row)
 
     @property
     def sees_other_nodes(self) -> bool:
@@ -402,41 +420,18 @@ class _Search:
 
     def next(self) -> int | None:
         """Make room for one pod on the cheapest node; its row, or None when no node can be made to fit."""
-        while True:
-            while self._heap:
-                cost, row = heappop(self._heap)
-                if row in self._barred:
-                    continue
-                mark = self._room.mark()
-                now = self._clear(row)
-                if now is not None and now <= cost:
-                    return row
-                self._room.undo(mark)
-                if now is not None:
-                    heappush(self._heap, (now, row))
-            if not self._widen():
-                return None
-
-    def _widen(self) -> bool:
-        """Look at more units; whether there were any."""
-        want = max(1, self._seen * GALLOP)
-        units = self._ordered.up_to(want)
-        if len(units) == self._seen or self.cut:
-            return False
-        touched: set[int] = set()
-        pods = self._room.state.pods
-        for rank in range(self._seen, len(units)):
-            unit = units[rank]
-            rows = {pods[name].row for name in unit.names if name in pods}
-            self.spread_out = self.spread_out or len(rows) > 1
-            for row in rows:
-                if self._only is None or row in self._only:
-                    self._on_row.setdefault(row, []).append((rank, unit))
-                    touched.add(row)
-        self._seen = len(units)
-        for row in sorted(touched):
-            self._offer(row)
-        return True
+        while self._heap:
+            cost, row = heappop(self._heap)
+            if row in self._barred:
+                continue
+            mark = self._room.mark()
+            now = self._clear(row)
+            if now is not None and now <= cost:
+                return row
+            self._room.undo(mark)
+            if now is not None:
+                heappush(self._heap, (now, row))
+        return None
 
     def _offer(self, row: int) -> None:
         if row in self._barred:

@@ -48,8 +48,9 @@ class Rules:
     `staleness_grace`: seconds for which a gang may run below its minimum. `consolidating`: victims that find another
     place move instead of being lost. `saturation_multiplier` (1 or more): how much fuller than its victim's queue a
     reclaiming queue may become, see `reclaiming`. `max_moves`: pods that one consolidation may move (None: any number).
-    `history`: how strongly past usage corrects over-quota weights (k of the fair share). `search_budget`: nodes that
-    one cycle may try while it looks for victims; what is cut is said, and comes first next time.
+    `history`: how strongly past usage corrects over-quota weights (k of the fair share). `deserved_in_full`: when more
+    is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
+    that one cycle may try while it looks for victims; what is cut is said, and comes first next time.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -59,6 +60,7 @@ class Rules:
     saturation_multiplier: float = 1.0
     max_moves: int | None = 16
     history: float = 1.0
+    deserved_in_full: bool = False
     search_budget: int = 200_000
 
     def __post_init__(self) -> None:
@@ -75,4 +77,5 @@ KAI_RULES: Final = Rules(
     victim_order=VictimOrder.YOUNGEST,
     staleness_grace=0.0,
     max_moves=None,
+    deserved_in_full=True,
 )

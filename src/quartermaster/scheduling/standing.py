@@ -17,6 +17,7 @@ from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, gpu_model_resour
 from quartermaster.scheduling.fairshare import FairShare, fair_shares
 from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Amounts, QuotaGate, quota_request, quota_resources
+from quartermaster.scheduling.rules import Rules
 
 
 class Standing:
@@ -29,7 +30,7 @@ class Standing:
         *,
         groups: Sequence[PodGroup],
         presence: Presence,
-        history: float = 1.0,
+        rules: Rules,
     ) -> None:
         self.tree = tree
         self.presence = presence
@@ -43,7 +44,7 @@ class Standing:
             if pod in state.pods:
                 self._release(pod)
         self._held = {account: dict(held) for account, held in zip(state.accounts, state.held, strict=True)}
-        self._groups, self._history = groups, history
+        self._groups, self._rules = groups, rules
         self._shares: dict[str, dict[str, FairShare]] | None = None
         self._capacity: dict[str, int] | None = None
 
@@ -107,7 +108,13 @@ class Standing:
                 specs = waiting.get(queue.name, Counter[PodSpec]())
                 total, held = self._sum(specs, costs, smallest), self.quota.used(queue.name)
                 requested[queue.name] = {name: total[name] + held.get(name, 0) for name in self.resources}
-        return fair_shares(self.tree, capacity=self.capacity, requested=requested, k=self._history)
+        return fair_shares(
+            self.tree,
+            capacity=self.capacity,
+            requested=requested,
+            k=self._rules.history,
+            deserved_in_full=self._rules.deserved_in_full,
+        )
 
     def _sum(self, specs: Iterable[PodSpec], known: dict[PodSpec, Amounts], gpu_memory: int) -> dict[str, int]:
         resources = self.resources

@@ -55,6 +55,7 @@ class Turns:
     ) -> None:
         self._tree, self._standing = tree, standing
         self._key = group_key or by_priority_and_age
+        self._stage = standing.presence.stage if standing is not None and group_key is None else None
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
@@ -63,7 +64,7 @@ class Turns:
         for leaf, waiting in self._first.items():
             if not tree.is_leaf(tree[leaf].name):
                 raise InvalidInput(f"queue '{leaf}'", "has queues below it", "submit to one of its leaves")
-            waiting.sort(key=self._key, reverse=True)
+            waiting.sort(key=self._with_stage, reverse=True)
         self._only = next(iter(self._first)) if len(self._first) == 1 else None
         self._gated = standing is not None and not _free_for_all(tree, self._first)
         self._head: dict[str, PodGroup | None] = {}
@@ -73,6 +74,13 @@ class Turns:
             self._ranking = Ranking(standing, order=order)
             for queue in reversed(list(tree)):
                 self._refresh(queue.name)
+
+    def _with_stage(self, group: PodGroup) -> tuple[Any, ...]:
+        """The key, and after the priority: groups below their minimum, then those at it, then those above."""
+        key = self._key(group)
+        if self._stage is None:
+            return (key,)
+        return key[0], self._stage(group), *key[1:]
 
     # ---- handing out
 
@@ -94,7 +102,7 @@ class Turns:
     def push(self, group: PodGroup) -> None:
         """Queue a group again that is at its minimum and wants more."""
         self._pushed += 1
-        heappush(self._growing.setdefault(group.queue, []), (self._key(group), self._pushed, group))
+        heappush(self._growing.setdefault(group.queue, []), (self._with_stage(group), self._pushed, group))
         if self._only is None:
             self._refresh_path(group.queue)
 

@@ -64,6 +64,11 @@ class Victims:
         self._units: dict[str, list[Unit]] = {}
         self._start: dict[str, int] = {}
 
+    def add(self, group: PodGroup) -> None:
+        """Let another group be a victim too."""
+        self._groups.setdefault(group.queue, []).append(group)
+        self._units.pop(group.queue, None)
+
     def alive(self, unit: Unit) -> list[str]:
         """The pods of a unit that are still to be had."""
         there, spent = self._state.pods, self.spent
