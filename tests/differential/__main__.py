@@ -1,9 +1,8 @@
 """`python -m tests.differential`: record the truth, or compare a server with it.
 
-encode                       make the protobuf bodies of protobuf.yaml anew (needs Go)
-record                       start a real kube-apiserver, play the table, write golden.jsonl.gz and golden.txt
-compare URL [--token T] [--ca FILE] [--story GLOB] [--all]
-                             play the table against a running server; the differences, and how much agrees
+encode               make the protobuf bodies of protobuf.yaml anew (needs Go)
+record               start a real kube-apiserver, play the table, write golden.jsonl.gz and golden.txt
+compare KUBECONFIG   play the table against a running server; the differences, and how much agrees
 """
 
 import argparse

@@ -5,6 +5,7 @@ headers that no client acts upon.
 """
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import ssl
@@ -17,16 +18,18 @@ from tests.differential.protobuf import describe
 from tests.differential.table import PROTOBUF, Request, Story, Variables, fill
 from tests.kubernetes.server import Server
 
-ANSWER_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 10.0
 EVENT_WITHIN_S = 5.0
 PAUSE_S = 0.02
 KEPT_HEADERS = ("Content-Type", "Warning", "Retry-After", "Allow", "Location")
+_BROKEN = (OSError, http.client.HTTPException)
+END = {"type": "<the server ended the stream>"}
 SILENCE = {"type": f"<no event within {EVENT_WITHIN_S:.0f} s>"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back. `body` is parsed JSON, or text; `events` are those of a stream."""
+    """What came back; status 0 if nothing did. `body` is parsed JSON, or text; `events` are those of a stream."""
 
     status: int
     headers: dict[str, list[str]] = field(default_factory=dict)
@@ -37,7 +40,7 @@ class Answer:
 def run(server: Server, story: Story) -> dict[str, Answer]:
     """Play a story against a server; the answers as they came, by name of the request, in order."""
     with contextlib.ExitStack() as stack:
-        connection = _connect(server, stack)
+        connection = _connect(server, stack, timeout_s=ANSWER_WITHIN_S)
         variables = dict(story.variables)
         streams: dict[str, http.client.HTTPResponse] = {}
         answers: dict[str, Answer] = {}
@@ -55,18 +58,13 @@ def run(server: Server, story: Story) -> dict[str, Answer]:
             if request.stream is None:
                 answer = _ask(connection, server, request, variables)
             elif request.stream == "read":
-                answer = Answer(status=200, events=_events(streams[request.path], request.events))
+                answer = _read(streams.get(request.path), request)
             else:
-                stream = _send(_connect(server, stack), server, request, variables)
-                answer = Answer(status=stream.status, headers=_headers(stream))
-                if stream.status != http.HTTPStatus.OK:
-                    answer = _answer(stream)
-                elif request.stream == "open":
+                answer, stream = _open(_connect(server, stack, timeout_s=EVENT_WITHIN_S), server, request, variables)
+                if request.stream == "open" and stream is not None:
                     streams[request.name] = stream
-                else:
-                    answer = Answer(
-                        status=stream.status, headers=_headers(stream), events=_events(stream, request.events)
-                    )
+                elif stream is not None:
+                    answer = dataclasses.replace(answer, events=_events(stream, request.events))
                     stream.close()
             answers[request.name] = answer
             source = answer.events if answer.events is not None else answer.body
@@ -84,16 +82,16 @@ def dig(value: Any, path: str) -> Any:
     return value
 
 
-def _connect(server: Server, stack: contextlib.ExitStack) -> http.client.HTTPConnection:
+def _connect(server: Server, stack: contextlib.ExitStack, *, timeout_s: float) -> http.client.HTTPConnection:
     address = urllib.parse.urlsplit(server.url)
     assert address.hostname is not None
     if address.scheme == "https":
         trust = ssl.create_default_context(cadata=server.ca)
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            address.hostname, address.port, timeout=ANSWER_WITHIN_S, context=trust
+            address.hostname, address.port, timeout=timeout_s, context=trust
         )
     else:
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=ANSWER_WITHIN_S)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=timeout_s)
     stack.callback(connection.close)
     return connection
 
@@ -139,20 +137,44 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     return Answer(status=response.status, headers=_headers(response), body=body)
 
 
+def _open(
+    connection: http.client.HTTPConnection, server: Server, request: Request, variables: Variables
+) -> tuple[Answer, http.client.HTTPResponse | None]:
+    """Start a stream; None with the answer of a server that refuses."""
+    try:
+        response = _send(connection, server, request, variables)
+        if response.status != http.HTTPStatus.OK:
+            return _answer(response), None
+    except _BROKEN as error:
+        return _no_answer(error), None
+    return Answer(status=response.status, headers=_headers(response)), response
+
+
+def _read(stream: http.client.HTTPResponse | None, request: Request) -> Answer:
+    if stream is None:
+        return Answer(status=0, body="<the stream is not open>")
+    return Answer(status=200, events=_events(stream, request.events))
+
+
+def _no_answer(error: Exception) -> Answer:
+    """What is recorded of a server that hangs or hangs up."""
+    return Answer(status=0, body=f"<{type(error).__name__}>")
+
+
 def _headers(response: http.client.HTTPResponse) -> dict[str, list[str]]:
     return {name: values for name in KEPT_HEADERS if (values := response.headers.get_all(name))}
 
 
 def _events(stream: http.client.HTTPResponse, count: int | None) -> list[Any]:
-    sock = stream.fp.raw._sock  # type: ignore[attr-defined]
-    sock.settimeout(EVENT_WITHIN_S)
     events: list[Any] = []
     while count is None or len(events) < count:
         try:
             line = stream.readline()
         except TimeoutError:
             return [*events, SILENCE]
+        except _BROKEN:
+            return [*events, END]
         if not line:
-            return events if count is None else [*events, {"type": "<the server ended the stream>"}]
+            return events if count is None else [*events, END]
         events.append(json.loads(line))
     return events

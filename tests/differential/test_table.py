@@ -60,6 +60,7 @@ def test_every_error_that_clients_handle_is_provoked() -> None:
 def test_no_answer_in_the_recording_was_late() -> None:
     for answers in load()[1].values():
         for name, answer in answers.items():
+            assert answer["status"] > 0, name
             types = [event["type"] for event in answer.get("events", [])]
             assert not [kind for kind in types if kind.startswith("<")], name
 

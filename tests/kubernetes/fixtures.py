@@ -6,14 +6,36 @@ says so: whoever reads only the end of the output still learns that nothing was 
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kubernetes.controlplane import running
-from tests.kubernetes.server import Server
+from tests.kubernetes.server import Server, from_kubeconfig
 from tools.kubernetes.binaries import locate
 
 NEEDED = ("kube-apiserver", "etcd")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--server` brings in tests/differential/test_server.py, which is not there without it."""
+    parser.addoption(
+        "--server", type=Path, metavar="KUBECONFIG", help="compare this fresh API server with a real kube-apiserver"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """No server, no tests of it: nothing is skipped that could have run."""
+    return True if collection_path.name == "test_server.py" and config.getoption("--server") is None else None
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Server:
+    """The API server that `--server` names."""
+    path = pytestconfig.getoption("--server")
+    if path is None:
+        raise pytest.UsageError("--server KUBECONFIG says which server to compare")
+    return from_kubeconfig(path)
 
 
 def missing() -> list[str]:
