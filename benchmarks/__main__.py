@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import muri, openb, scheduling
+from benchmarks import kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 
-SUITES = {"scheduling": scheduling.figures, "openb": openb.figures, "muri": muri.figures}
+SUITES = {
+    "scheduling": scheduling.figures,
+    "openb": openb.figures,
+    "muri": muri.figures,
+    "pollux": pollux.figures,
+    "kai": kai.figures,
+}
 """What runs when no name is given."""
 
-LONG = {"growth": scheduling.growth, "openb-table": openb.table}
+LONG = {"growth": scheduling.growth, "kai-growth": kai.growth, "openb-table": openb.table}
 """Minutes to half an hour: only by name."""
 
 
