@@ -31,7 +31,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session")
-def server(pytestconfig: pytest.Config) -> Server:
+def given_server(pytestconfig: pytest.Config) -> Server:
     """The API server that `--server` names."""
     path = pytestconfig.getoption("--server")
     if path is None:
