@@ -39,6 +39,7 @@ class Standing:
         self.resources = quota_resources(tree)
         self._state = state
         self._costs: dict[PodSpec, Amounts] = {}
+        self._one: dict[PodSpec, Mapping[str, int]] = {}
         memories = [p.gpu_memory for p in state.classes.profiles]
         self._memory = max(memories, default=0)
         for pod in presence.leaving:
@@ -76,9 +77,15 @@ class Standing:
         """What pods of these specs are charged, by resource under quota; GPU memory is read on the largest device."""
         return self._sum(specs, self._costs, self._memory)
 
-    def asked(self, group: PodGroup) -> dict[str, int]:
+    def asked(self, group: PodGroup) -> Mapping[str, int]:
         """What the next part of a group costs: what it lacks to its minimum, else one pod."""
-        return self.cost(self.presence.next_part(group))
+        specs = self.presence.next_part(group)
+        if len(specs) != 1:
+            return self.cost(specs)
+        known = self._one.get(specs[0])
+        if known is None:
+            known = self._one[specs[0]] = self.cost(specs)
+        return known
 
     @property
     def capacity(self) -> dict[str, int]:

@@ -108,6 +108,7 @@ def groups(scenario: doc.Scenario) -> Iterator[tuple[doc.Workload, PodGroup]]:
                     preemption_delay=float(workload.preemption_delay),
                     staleness_grace=workload.staleness_grace,
                     runtime=workload.runtime,
+                    max_runtime=workload.max_runtime,
                 ),
             )
 

@@ -123,8 +123,8 @@ class Group(_Part, frozen=True):
 class Workload(Group, frozen=True):
     """A pod group that is submitted `at` a time and, if it has a `runtime`, ends that long after it last started.
 
-    `repeat` submits that many: ``NAME-0``, ``NAME-1``, ... Left out, `preemptible` is whether the priority is below
-    100.
+    At its `max_runtime` it is stopped and queued again. `repeat` submits that many: ``NAME-0``, ``NAME-1``, ... Left
+    out, `preemptible` is whether the priority is below 100.
     """
 
     queue: str = "default"
@@ -133,6 +133,7 @@ class Workload(Group, frozen=True):
     preemptible: bool | None = None
     may_preempt: bool = True
     runtime: Seconds | None = None
+    max_runtime: Seconds | None = None
     preemption_delay: Seconds = Seconds(0)
     staleness_grace: Seconds | None = None
     repeat: int = 1
