@@ -5,7 +5,7 @@ modules beside this file, unless they are there already, and prints their folder
 
 A built program lies in a folder of the user's cache that is named after the content of every go.mod and go.sum here:
 another pin is another folder, and a folder never holds a mixture. `KUBEBUILDER_ASSETS`, the variable that envtest uses,
-goes before it. Each upstream project has a module of its own, see docs/decisions/0010-kubernetes-tools-module.md.
+goes before it. Each upstream project has a module of its own, see docs/decisions/0009-kubernetes-tools-module.md.
 
 What it refuses: it brings no Go and no ready-made binaries. Without a new enough Go it says so in one line and exits 0,
 because the rest of the project does not need Kubernetes; a build that fails exits 1.
