@@ -1,6 +1,6 @@
 """Amounts as people write them: ``90s``, ``1h30m``, ``80Gi``, ``500m``.
 
-Each type says what it reads, and raises `ValueError` with that for anything else; `document` adds where it was found.
+Each type says what it reads, and raises `ValueError` with that for anything else; `reading` adds where it was found.
 """
 
 from __future__ import annotations
@@ -40,6 +40,21 @@ class Seconds(float):
             if count:
                 parts.append(f"{count:.0f}{unit}")
         return "".join(parts) + (f"{rest:g}s" if rest or not parts else "")
+
+
+class LongestSeconds(Seconds):
+    """A span that may also be ``never`` over."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """As `Seconds`, or ``never``."""
+        return cls(math.inf) if value == "never" else super().read(value)
+
+    def __str__(self) -> str:
+        """As `Seconds`, or ``never``."""
+        return "never" if math.isinf(self) else super().__str__()
 
 
 class Bytes(int):
