@@ -102,10 +102,15 @@ def _quota(quota: doc.Quota | None, unit: int) -> Quota:
     )
 
 
+def names_of(workload: doc.Workload) -> list[str]:
+    """What the groups of a workload are called."""
+    return _names(workload.name, workload.repeat)
+
+
 def groups(written: Iterable[W]) -> Iterator[tuple[W, PodGroup]]:
     """Every group that is going to be submitted, with the workload it is of."""
     for workload in written:
-        for name in _names(workload.name, workload.repeat):
+        for name in names_of(workload):
             preemptible = workload.preemptible
             yield (
                 workload,
@@ -172,10 +177,10 @@ def _spec(pod: doc.Pod, *, where: str) -> PodSpec:
         node_selector=LabelSelector(
             requirements=(
                 *LabelSelector.of(pod.node_selector).requirements,
-                *_selector(pod.node_requirements).requirements,
+                *selector(pod.node_requirements).requirements,
             )
         ),
-        node_affinity=tuple(_selector(one) for one in pod.node_affinity),
+        node_affinity=tuple(selector(one) for one in pod.node_affinity),
         tolerations=tuple(
             Toleration(key=one.key, value=one.value, exists=one.exists, effect=one.effect) for one in pod.tolerations
         ),
@@ -187,7 +192,8 @@ def _spec(pod: doc.Pod, *, where: str) -> PodSpec:
     )
 
 
-def _selector(written: Iterable[doc.Requirement]) -> LabelSelector:
+def selector(written: Iterable[doc.Requirement]) -> LabelSelector:
+    """All requirements together."""
     return LabelSelector(
         requirements=tuple(Requirement(key=one.key, operator=one.operator, values=tuple(one.values)) for one in written)
     )
@@ -195,7 +201,7 @@ def _selector(written: Iterable[doc.Requirement]) -> LabelSelector:
 
 def _term(written: doc.Affinity) -> AffinityTerm:
     return AffinityTerm(
-        selector=_selector(written.match), topology_key=written.topology_key, namespaces=frozenset(written.namespaces)
+        selector=selector(written.match), topology_key=written.topology_key, namespaces=frozenset(written.namespaces)
     )
 
 

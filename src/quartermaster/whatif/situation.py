@@ -6,7 +6,7 @@ have places or wait; a place may be on its way out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -81,9 +81,7 @@ class Situation:
         state = ClusterState(self.nodes)
         for name, place in self.places.items():
             pod, group = self.pods[name]
-            state.assume(
-                name, pod.spec, place.node, place.devices, queue=group.queue, preemptible=group.preemptible
-            )
+            state.assume(name, pod.spec, place.node, place.devices, queue=group.queue, preemptible=group.preemptible)
             if place.leaving is not None:
                 state.leave(name, frees=place.leaving)
         return state
@@ -110,22 +108,9 @@ class Situation:
         return Presence(self.places, leaving)
 
 
-def situation_of(
-    state: ClusterState, groups: Sequence[PodGroup], *, queues: QueueTree, now: float, **rest: object
-) -> Situation:
-    """The situation that a state and its groups are in: what a cycle was, or would be, asked. `rest`: other fields.
-
-    Raises `InvalidInput` if a pod of the state belongs to none of the groups.
-    """
-    places = {
+def places_of(state: ClusterState) -> dict[str, Place]:
+    """Where all pods of a state are."""
+    return {
         pod: Place(node=state.node(at.row).name, devices=devices_of(at.devices), leaving=state.leaving.get(pod))
         for pod, at in state.pods.items()
     }
-    return Situation(
-        nodes=tuple(node for node in state.nodes if node is not None),
-        queues=queues,
-        groups=tuple(groups),
-        places=places,
-        now=now,
-        **rest,  # type: ignore[arg-type]  # fields of a situation, by name
-    )
