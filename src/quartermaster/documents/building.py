@@ -10,7 +10,7 @@ from quartermaster.documents import parts as doc
 from quartermaster.model import node as model_node
 from quartermaster.model import topology as model_topology
 from quartermaster.model.errors import InvalidInput
-from quartermaster.model.labels import AffinityTerm, LabelSelector, Requirement, Taint, Toleration
+from quartermaster.model.labels import HOSTNAME, AffinityTerm, LabelSelector, Requirement, Taint, Toleration
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import UNLIMITED, Queue, QueueTree, Quota
@@ -22,8 +22,6 @@ NON_PREEMPTIBLE_FROM = 100
 """Priority from which a workload is not preempted unless it says so."""
 
 NAMESPACE = "default"
-
-HOSTNAME = "kubernetes.io/hostname"
 
 
 def nodes(written: Iterable[doc.Nodes]) -> list[model_node.Node]:

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from quartermaster.documents import building, parts
+from quartermaster.documents import parts
 from quartermaster.documents import snapshot as doc
 from quartermaster.documents.quantities import Bytes, LongestSeconds, Millicores, Seconds
 from quartermaster.model.disruption import DisruptionBudget
-from quartermaster.model.labels import AffinityTerm, LabelSelector, Operator
+from quartermaster.model.labels import HOSTNAME, AffinityTerm, LabelSelector, Operator
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
@@ -65,8 +65,8 @@ def document(situation: Situation) -> doc.Snapshot:
 
 def _node(node: Node) -> parts.Nodes:
     labels = dict(node.labels)
-    if labels.get(building.HOSTNAME) == node.name:
-        del labels[building.HOSTNAME]
+    if labels.get(HOSTNAME) == node.name:
+        del labels[HOSTNAME]
     return parts.Nodes(
         name=node.name,
         gpus=node.gpus,

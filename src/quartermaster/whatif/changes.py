@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.labels import HOSTNAME
 from quartermaster.model.node import Node
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import Queue, QueueTree, Quota
 from quartermaster.whatif.situation import Situation
-
-HOSTNAME = "kubernetes.io/hostname"
 
 
 def nodes_like(situation: Situation, name: str, count: int) -> list[Node]:

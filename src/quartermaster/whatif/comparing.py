@@ -67,7 +67,7 @@ class Entitlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that differs. `waiting`: all that wait in the end, why, and since when it was known (False: new)."""
+    """Everything that differs. `waiting`: all that wait in the end, and why."""
 
     differences: tuple[Difference, ...]
     waiting: Mapping[str, str]
@@ -157,7 +157,8 @@ def _who_makes_room(group: PodGroup, after: Rest) -> Iterator[str]:
             victims.setdefault((evict.action, pods[evict.pod][1].name), []).append(evict)
     for (action, name), evicted in victims.items():
         if name != group.name:
-            yield f"{action}: {len(evicted)} pod{'s' * (len(evicted) > 1)} of '{name}' make{'s' * (len(evicted) == 1)} room"
+            count = "1 pod" if len(evicted) == 1 else f"{len(evicted)} pods"
+            yield f"{action}: takes the room of {count} of '{name}'"
 
 
 def _entitlements(before: Rest, after: Rest) -> Iterator[Entitlement]:

@@ -170,3 +170,8 @@ def books(situation: Situation) -> dict[str, dict[str, Books]]:
         }
         for queue in situation.queues
     }
+
+
+def as_it_is(situation: Situation) -> Rest:
+    """A situation on which nothing was decided yet, to compare with what comes of it."""
+    return Rest(situation=situation, waiting={}, evictions=(), books=books(situation), rounds=0, rested=True)
