@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import kai, muri, openb, pollux, scheduling
+from benchmarks import backfill, kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 
 SUITES = {
@@ -14,6 +14,7 @@ SUITES = {
     "muri": muri.figures,
     "pollux": pollux.figures,
     "kai": kai.figures,
+    "backfill": backfill.figures,
 }
 """What runs when no name is given."""
 

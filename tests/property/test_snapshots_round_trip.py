@@ -13,6 +13,7 @@ from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.labels import LabelSelector
 from quartermaster.model.node import Node
 from quartermaster.model.queue import Queue, QueueTree, Quota
+from quartermaster.model.reservation import Reservation, Seat
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.cycle import Policies, cycle
@@ -62,6 +63,8 @@ def situations(draw: st.DrawFn) -> Situation:
                 checkpointed=draw(TIMES),
                 runtime=draw(TIMES),
                 max_runtime=draw(TIMES),
+                requeued=draw(TIMES),
+                reserved=draw(st.sampled_from((None, Reservation(7.5, (Seat("p", "n0", (1, 2)),))))),
                 staleness_grace=draw(st.sampled_from((None, 3.0, float("inf")))),
                 preemption_delay=draw(st.sampled_from((0.0, 0.5))),
             )

@@ -12,7 +12,10 @@ from quartermaster.cluster.shapes import Shape
 
 
 class Assignment(NamedTuple):
-    """Where a pod is: node row, shape number, bit mask of devices, micro-GPU on each, account that is charged."""
+    """Where a pod is: node row, shape number, place inside, micro-GPU on each device, account that is charged.
+
+    `devices` is a bit mask of devices, with what is held in zones above bit 63 (see `cluster.inside`).
+    """
 
     row: int
     shape: int
@@ -25,10 +28,11 @@ class Batch:
     """Pods of one shape on several nodes of one class, the same number on each.
 
     `rows` int64 [nodes]; `masks` uint64 [nodes, pods per node]; `taken` int32 [nodes, devices] micro-GPU taken;
-    `before` and `after` are the nodes' classes. `pods` are the names, node by node.
+    `before` and `after` are the nodes' classes. `pods` are the names, node by node. `places` [pods per node]: in nodes
+    that are looked into, all of which are alike, the place of each pod with what it holds in zones.
     """
 
-    __slots__ = ("account", "after", "before", "masks", "per_row", "pods", "rows", "shape", "share", "taken")
+    __slots__ = ("account", "after", "before", "masks", "per_row", "places", "pods", "rows", "shape", "share", "taken")
 
     def __init__(
         self,
@@ -42,14 +46,23 @@ class Batch:
         taken: NDArray[np.int32],
         before: int,
         after: int,
+        places: Sequence[int] = (),
     ) -> None:
         self.pods, self.shape, self.share, self.account = pods, shape, share, account
         self.rows, self.masks, self.taken, self.before, self.after = (rows, masks, taken, before, after)
         self.per_row = masks.shape[1]
+        self.places = places
+
+    def all_places(self) -> list[int]:
+        """The place inside its node of each pod, node by node."""
+        if self.places:
+            return list(self.places) * len(self.rows)
+        places: list[int] = self.masks.reshape(-1).tolist()
+        return places
 
     def assignments(self) -> Iterator[tuple[int, int, int, int, int]]:
         """The fields of each pod's `Assignment`."""
         rows = np.repeat(self.rows, self.per_row).tolist()
         shape, share, account = self.shape.id, self.share, self.account
-        for row, mask in zip(rows, self.masks.reshape(-1).tolist(), strict=True):
+        for row, mask in zip(rows, self.all_places(), strict=True):
             yield row, shape, mask, share, account

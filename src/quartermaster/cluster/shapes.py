@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quartermaster.model.labels import Effect, Taint
+from quartermaster.model.locality import Locality
 from quartermaster.model.node import Node
 from quartermaster.model.pod import PodSpec
 
@@ -32,6 +33,7 @@ class Profile:
     labels: frozenset[tuple[str, str]]
     taints: tuple[Taint, ...]
     schedulable: bool
+    locality: Locality | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,4 +105,5 @@ def profile_of(node: Node, *, resources: list[str], label_keys: set[str]) -> Pro
         labels=frozenset((key, node.labels[key]) for key in label_keys if key in node.labels),
         taints=node.taints,
         schedulable=node.schedulable,
+        locality=node.locality,
     )

@@ -10,7 +10,7 @@ nothing fits there. Only the scheduling cycle promises never to overcommit.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from quartermaster.cluster.affinity import AffinityIndex
 from quartermaster.cluster.assignment import Assignment, Batch
 from quartermaster.cluster.classes import ClassTable
+from quartermaster.cluster.inside import DEVICE_BITS, Inside, empty, held_in, less, pack
+from quartermaster.cluster.numa import believed
 from quartermaster.cluster.shapes import MAX_KIND, Profile, Shape, kind_of, profile_of, selector_keys
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.model.errors import InvalidInput
@@ -91,7 +93,8 @@ class ClusterState:
             self.gpu_free[row, : node.gpus] = DEVICE
             profile = profile_of(node, resources=self.resources, label_keys=self._label_keys)
             key = (self.classes.profile_id(profile), profile.allocatable, (DEVICE,) * node.gpus, 0, frozenset[Any]())
-            self._move(row, self.classes.intern(key))
+            inside = None if node.locality is None else empty(node.locality, node.gpus)
+            self._move(row, self.classes.intern(key, inside))
             self.returns += 1
         self.layout += 1
         self.generation += 1
@@ -124,9 +127,29 @@ class ClusterState:
         self.gpu_free[row, node.gpus :] = 0
         self.nodes[row] = node
         self._reclassify([row])
+        if node.locality != old.locality or (node.locality is not None and node.gpus != old.gpus):
+            self._settle_anew(row)
         self.affinity.invalidate()
         self.layout += 1
         self.generation += 1
+
+    def _settle_anew(self, row: int) -> None:
+        """Zones are others than they were: what the pods of a node hold in them is worked out again."""
+        there = sorted(pod for pod, at in self.pods.items() if at.row == row)
+        for pod in there:
+            at = self.pods[pod]
+            shape, devices = self.shapes[at.shape], at.devices & DEVICE_BITS
+            word = self._believed(row, shape, devices)
+            self.pods[pod] = at._replace(devices=word)
+            key, inside = self.classes.keys[self.class_at[row]], self.classes.inside[self.class_at[row]]
+            if inside is not None:
+                self._move(row, self.classes.intern(key, self._inside(row, inside, word, 1)))
+
+    def _believed(self, row: int, shape: Shape, devices: int) -> int:
+        inside, locality = self.classes.inside[self.class_at[row]], self.node(row).locality
+        if inside is None or locality is None:
+            return devices
+        return pack(devices, believed(shape.spec, locality, inside.zones, devices))
 
     def row(self, name: str) -> int:
         """The row of a node; raises `InvalidInput` when there is none of that name."""
@@ -228,8 +251,12 @@ class ClusterState:
         *,
         queue: str = "",
         preemptible: bool = True,
+        zones: Mapping[int, Mapping[str, int]] | None = None,
     ) -> None:
-        """Record that a pod is on a node, with the indexes of its GPUs; raises `InvalidInput` if that cannot be."""
+        """Record that a pod is on a node, with the indexes of its GPUs; raises `InvalidInput` if that cannot be.
+
+        `zones` is what it holds in each NUMA zone, by index and resource; not given, that is predicted.
+        """
         shape = self.shape(spec)
         row = self.row(node)
         have = self.node(row).gpus
@@ -239,20 +266,36 @@ class ClusterState:
             raise InvalidInput(
                 f"pod '{pod}': devices", f"{list(devices)}", f"name {shape.count} different devices of {have}"
             )
-        self.place(
-            pod, shape, row, sum(1 << device for device in devices), self.account(queue, preemptible=preemptible)
-        )
+        mask = sum(1 << device for device in devices)
+        if self.classes.inside[self.class_at[row]] is not None:
+            mask = self._believed(row, shape, mask) if zones is None else self._told(pod, row, mask, zones)
+        self.place(pod, shape, row, mask, self.account(queue, preemptible=preemptible))
+
+    def _told(self, pod: str, row: int, devices: int, zones: Mapping[int, Mapping[str, int]]) -> int:
+        locality = self.node(row).locality
+        assert locality is not None, "asked only of nodes that have an inside"
+        for zone, amounts in zones.items():
+            if not 0 <= zone < len(locality.zones) or any(amount < 0 for amount in amounts.values()):
+                raise InvalidInput(
+                    f"pod '{pod}': zones",
+                    f"{zone}: {dict(amounts)}",
+                    f"name amounts in zones 0 to {len(locality.zones)}",
+                )
+        held = [
+            [zones.get(index, {}).get(name, 0) for name in locality.aligned] for index in range(len(locality.zones))
+        ]
+        return pack(devices, held)
 
     def place(self, pod: str, shape: Shape, row: int, devices: int, account: int) -> int:
-        """`assume` by numbers: `devices` is a bit mask. Returns the class that the node had."""
+        """`assume` by numbers: `devices` is the place inside. Returns the class that the node had."""
         old = self.class_at[row]
         share = 0
         level = 0
         plain = True
-        if devices:
+        rest = devices & DEVICE_BITS
+        if rest:
             share = shape.share if not shape.by_memory else self._share(shape, old)
             width = self._width
-            rest = devices
             while rest:
                 index = row * width + (rest & -rest).bit_length() - 1
                 level = self._gpu_at[index]
@@ -266,7 +309,10 @@ class ClusterState:
         held = self.held[account]
         for name, amount in self._charges.get((shape.id, self.classes.keys[old][0])) or self.charge(shape, row):
             held[name] = held.get(name, 0) + amount
-        new = self.classes.after(old, shape, level) if plain else self._class_from_row(row, shape)
+        if self.classes.inside[old] is not None:
+            new = self.classes.after_at(old, shape, devices, share)
+        else:
+            new = self.classes.after(old, shape, level) if plain else self._class_from_row(row, shape)
         self._move(row, new)
         if self.affinity.terms or shape.spec.anti_affinity:
             self.affinity.add(self, shape, row, 1)
@@ -281,6 +327,25 @@ class ClusterState:
         left = tuple(sorted(self.gpu_free[row, : len(devices)].tolist(), reverse=True))
         free = tuple(have - want for have, want in zip(free, shape.request, strict=True))
         return self.classes.intern((profile, free, left, self._kinds(row), ports | frozenset(shape.spec.host_ports)))
+
+    def _inside(self, row: int, was: Inside, word: int, sign: int) -> Inside:
+        """The inside of a node that was like `was` once a pod has come to `word` in it (sign -1: has left)."""
+        node = self.node(row)
+        assert node.locality is not None, "only nodes with a locality have an inside"
+        levels = tuple(self.gpu_free[row, : node.gpus].tolist())
+        return Inside(levels, less(was.zones, held_in(word, node.locality), sign))
+
+    def holds(self, row: int, place: int) -> bool:
+        """Whether the zones of a node have free what a place in it takes of them."""
+        inside, locality = self.classes.inside[self.class_at[row]], self.node(row).locality
+        if inside is None or locality is None:
+            return True
+        left = less(inside.zones, held_in(place, locality))
+        return all(
+            amount >= min(0, had)
+            for zone, was in zip(left, inside.zones, strict=True)
+            for amount, had in zip(zone, was, strict=True)
+        )
 
     def _kinds(self, row: int) -> int:
         return sum(1 << kind for kind, count in enumerate(self.kind_count[row].tolist()) if count)
@@ -302,11 +367,33 @@ class ClusterState:
         shape = self.shapes[number]
         self._release(row, shape, devices, share, account)
         left = tuple(sorted(self.gpu_free[row, : self.node(row).gpus].tolist(), reverse=True))
-        self._move(row, self.classes.before(self.class_at[row], shape, left, self._kinds(row)))
+        inside = self.classes.inside[self.class_at[row]]
+        if inside is not None:
+            inside = self._inside(row, inside, devices, -1)
+        self._move(row, self.classes.before(self.class_at[row], shape, left, self._kinds(row), inside))
         if self.affinity.terms:
             self.affinity.add(self, shape, row, -1)
         self.generation += 1
         return assignment
+
+    def forget_many(self, pods: Iterable[str]) -> None:
+        """`forget`, where each node changes its class but once; the pods have to be there."""
+        rows: dict[int, list[Shape]] = {}
+        for pod in pods:
+            row, number, devices, share, account = self.pods.pop(pod)
+            self.leaving.pop(pod, None)
+            shape = self.shapes[number]
+            self._release(row, shape, devices, share, account)
+            rows.setdefault(row, []).append(shape)
+            if self.affinity.terms:
+                self.affinity.add(self, shape, row, -1)
+        for row, shapes in rows.items():
+            profile, free, devices_were, _, ports = self.classes.keys[self.class_at[row]]
+            left = tuple(sorted(self.gpu_free[row, : len(devices_were)].tolist(), reverse=True))
+            free = tuple(map(sum, zip(free, *(shape.request for shape in shapes), strict=True)))
+            ports = ports.difference(*(shape.spec.host_ports for shape in shapes))
+            self._move(row, self.classes.intern((profile, free, left, self._kinds(row), ports)))
+        self.generation += 1
 
     def unplace(self, pod: str, old: int) -> None:
         """Undo `place`, given the class that it returned; cheaper than `forget`."""
@@ -319,6 +406,7 @@ class ClusterState:
         self.generation += 1
 
     def _release(self, row: int, shape: Shape, devices: int, share: int, account: int) -> None:
+        devices &= DEVICE_BITS
         if devices:
             base = row * self._width
             self._kind_at[row * (MAX_KIND + 1) + shape.kind] -= 1
@@ -494,11 +582,22 @@ class ClusterState:
             used += [0] * (len(profile.allocatable) - len(used))
             left = tuple(total - taken for total, taken in zip(profile.allocatable, used, strict=True))
             devices = tuple(sorted(self.gpu_free[row, : node.gpus].tolist(), reverse=True))
-            fresh[row] = table.intern((table.profile_id(profile), left, devices, kinds, ports))
+            key = (table.profile_id(profile), left, devices, kinds, ports)
+            fresh[row] = table.intern(key, self._inside_again(row, old_table))
         self.classes = table
         self.node_class = fresh
         self._charges.clear()
         self._forget_members()
+
+    def _inside_again(self, row: int, table: ClassTable) -> Inside | None:
+        """The inside of a node as it is, or of an empty one if its zones are not those that it had."""
+        node, number = self.node(row), self.class_at[row]
+        if node.locality is None:
+            return None
+        was, fresh = table.inside[number], empty(node.locality, node.gpus)
+        levels = tuple(self.gpu_free[row, : node.gpus].tolist())
+        same = was is not None and table.profiles[table.keys[number][0]].locality == node.locality
+        return Inside(levels, was.zones if was is not None and same else fresh.zones)
 
     # ---- looking at it as a whole
 
@@ -558,5 +657,6 @@ class ClusterState:
         )
 
     def _describe(self, row: int) -> tuple[object, ...]:
-        _, free, devices, kinds, ports = self.classes.keys[self.class_at[row]]
-        return free, devices, kinds, sorted(ports)
+        number = self.class_at[row]
+        _, free, devices, kinds, ports = self.classes.keys[number]
+        return free, devices, kinds, sorted(ports), self.classes.inside[number]

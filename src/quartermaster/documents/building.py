@@ -11,7 +11,8 @@ from quartermaster.model import node as model_node
 from quartermaster.model import topology as model_topology
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.labels import HOSTNAME, AffinityTerm, LabelSelector, Requirement, Taint, Toleration
-from quartermaster.model.pod import GpuRequest, Pod, PodSpec
+from quartermaster.model.locality import Locality, Zone
+from quartermaster.model.pod import Container, GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import UNLIMITED, Queue, QueueTree, Quota
 from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, gpu_model_resource
@@ -40,10 +41,29 @@ def nodes(written: Iterable[doc.Nodes]) -> list[model_node.Node]:
             labels={HOSTNAME: name} | kind.labels,
             taints=tuple(Taint(key=taint.key, value=taint.value, effect=taint.effect) for taint in kind.taints),
             schedulable=kind.schedulable,
+            locality=None if kind.locality is None else _locality(kind.locality),
         )
         for kind in written
         for name in _names(kind.name, kind.count)
     ]
+
+
+def _locality(written: doc.Locality) -> Locality:
+    return Locality(
+        policy=written.policy,
+        scope=written.scope,
+        pins_cpu=written.pins_cpu,
+        pins_memory=written.pins_memory,
+        threads=written.threads,
+        zones=tuple(
+            Zone(id=zone.id, allocatable=tuple(sorted(zone.allocatable.items())), gpus=zone.gpus)
+            for zone in written.zones
+        ),
+        nvlink=written.nvlink,
+        switches=written.switches,
+        rails=written.rails,
+        network=frozenset(written.network),
+    )
 
 
 def _names(name: str, count: int) -> list[str]:
@@ -187,6 +207,11 @@ def _spec(pod: doc.Pod, *, where: str) -> PodSpec:
         host_ports=tuple(pod.host_ports),
         namespace=pod.namespace,
         labels=tuple(sorted(pod.labels.items())),
+        guaranteed=pod.guaranteed,
+        containers=tuple(
+            Container(cpu=one.cpu, memory=one.memory, gpus=one.gpus, extended=tuple(sorted(one.extended.items())))
+            for one in pod.containers
+        ),
     )
 
 

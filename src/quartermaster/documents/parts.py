@@ -12,6 +12,7 @@ import msgspec
 
 from quartermaster.documents.quantities import Bytes, LongestSeconds, Millicores, Seconds
 from quartermaster.model.labels import Effect, Operator
+from quartermaster.model.locality import TopologyPolicy, TopologyScope
 from quartermaster.model.node import UNBOUNDED
 from quartermaster.model.queue import DEFAULT_QUEUE_PRIORITY
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action
@@ -36,6 +37,29 @@ class Taint(Part, frozen=True):
     effect: Effect = Effect.NO_SCHEDULE
 
 
+class Zone(Part, frozen=True):
+    """A NUMA zone: what it can give, in integer units, and the indexes of its GPUs."""
+
+    id: str
+    allocatable: dict[str, int] = {}
+    gpus: tuple[int, ...] = ()
+
+
+class Locality(Part, frozen=True):
+    """What is near what inside a node; the fields are those of `model.locality.Locality`."""
+
+    policy: TopologyPolicy = TopologyPolicy.NONE
+    scope: TopologyScope = TopologyScope.CONTAINER
+    pins_cpu: bool = False
+    pins_memory: bool = False
+    threads: int = 1
+    zones: list[Zone] = []
+    nvlink: tuple[tuple[int, ...], ...] = ()
+    switches: tuple[tuple[int, ...], ...] = ()
+    rails: tuple[int, ...] = ()
+    network: list[str] = []
+
+
 class Nodes(Part, frozen=True):
     """`count` equal nodes: ``NAME-0``, ``NAME-1``, ...; a single one is called NAME."""
 
@@ -52,6 +76,7 @@ class Nodes(Part, frozen=True):
     labels: Strings = {}
     taints: list[Taint] = []
     schedulable: bool = True
+    locality: Locality | None = None
 
 
 class Level(Part, frozen=True):
@@ -135,6 +160,15 @@ class Affinity(Part, frozen=True):
     match: list[Requirement] = []
 
 
+class Container(Part, frozen=True):
+    """What one container asks for of what its pod does."""
+
+    cpu: Millicores = Millicores(0)
+    memory: Bytes = Bytes(0)
+    gpus: int = 0
+    extended: dict[str, int] = {}
+
+
 class Pod(Part, frozen=True):
     """What a pod asks for. `gpus`: whole devices, or below 1 a share of one; with `gpu-memory`, that much of each.
 
@@ -159,6 +193,8 @@ class Pod(Part, frozen=True):
     affinity: list[Affinity] = []
     anti_affinity: list[Affinity] = []
     host_ports: list[tuple[str, int]] = []
+    guaranteed: bool = False
+    containers: list[Container] = []
 
 
 class Named(Pod, frozen=True, kw_only=True):
@@ -195,8 +231,8 @@ class Group(Part, frozen=True):
 class Workload(Group, frozen=True):
     """A pod group that is submitted `at` a time and, if it has a `runtime`, ends that long after it last started.
 
-    `repeat` submits that many: ``NAME-0``, ``NAME-1``, ... Left out, `preemptible` is whether the priority is below
-    100.
+    At its `max_runtime` it is stopped and queued again. `repeat` submits that many: ``NAME-0``, ``NAME-1``, ... Left
+    out, `preemptible` is whether the priority is below 100.
     """
 
     queue: str = "default"

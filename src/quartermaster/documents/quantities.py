@@ -68,7 +68,7 @@ class Bytes(int):
             raise ValueError(f"{value!r} is no amount of memory: give bytes, or an amount such as 80Gi")
         return cls(number * BYTES[unit])
 
-    def __str__(self) -> str:
+    def text(self) -> str:
         """The amount in the largest binary unit that has no fraction."""
         for unit in ("Ti", "Gi", "Mi", "Ki"):
             if self and self % BYTES[unit] == 0:
@@ -89,7 +89,7 @@ class Millicores(int):
             )
         return cls(round(number if unit else number * 1000))
 
-    def __str__(self) -> str:
+    def text(self) -> str:
         """Cores, or millicores if there is a fraction."""
         return f"{self // 1000}" if self % 1000 == 0 else f"{int(self)}m"
 

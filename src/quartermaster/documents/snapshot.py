@@ -5,6 +5,7 @@ The words are those of scenarios; a snapshot adds where pods are and what has be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.labels import LabelSelector
 from quartermaster.model.podgroup import PodGroup
+from quartermaster.model.reservation import Reservation
+from quartermaster.model.reservation import Seat as PodSeat
 from quartermaster.scheduling.rules import QueueOrder, Rules, VictimOrder
 from quartermaster.whatif.situation import Place, Situation
 
@@ -37,6 +40,13 @@ class Seat(Part, frozen=True):
     leaving: bool | None = None
 
 
+class Reserved(Part, frozen=True, kw_only=True):
+    """Room that the last cycle kept for a group: from when, and where."""
+
+    start: Seconds
+    places: dict[str, Seat]
+
+
 class Present(parts.Workload, frozen=True, kw_only=True):
     """A workload with the `places` of its pods, by their names; all others wait. Times are those of `now`."""
 
@@ -45,6 +55,8 @@ class Present(parts.Workload, frozen=True, kw_only=True):
     checkpointed: Seconds | None = None
     last_evicted: Seconds | None = None
     stale_since: Seconds | None = None
+    requeued: Seconds | None = None
+    reserved: Reserved | None = None
 
 
 class Allowance(Part, frozen=True):
@@ -68,6 +80,12 @@ class Policy(parts.Policy, frozen=True, kw_only=True):
     history: float = 1.0
     deserved_in_full: bool = False
     search_budget: int = 200_000
+    idle_moves: int = 0
+    reservations: int = 1
+    forecast: int = 0
+    forecast_groups: int = 100
+    ageing: float = 0.0
+    ageing_cap: float | None = None
 
 
 class Snapshot(Part, frozen=True):
@@ -145,7 +163,14 @@ def _with_history(group: PodGroup, workload: Present) -> PodGroup:
         checkpointed=workload.checkpointed,
         last_evicted=workload.last_evicted,
         stale_since=workload.stale_since,
+        requeued=workload.requeued,
+        reserved=None if workload.reserved is None else _reservation(workload.reserved),
     )
+
+
+def _reservation(written: Reserved) -> Reservation:
+    seats = (PodSeat(pod, seat.node, tuple(seat.devices)) for pod, seat in written.places.items())
+    return Reservation(start=written.start, seats=tuple(seats))
 
 
 def _place(seat: Seat) -> Place:
@@ -171,12 +196,14 @@ def _budgets(written: Iterable[Allowance]) -> Iterable[DisruptionBudget]:
 
 _SWITCHES = (
     "queue_order", "victim_order", "staleness_grace", "consolidating", "saturation_multiplier", "max_moves", "history",
-    "deserved_in_full", "search_budget",
+    "deserved_in_full", "search_budget", "idle_moves", "reservations", "forecast", "forecast_groups", "ageing",
+    "ageing_cap",
 )  # fmt: skip
 
 
 def _rules(policy: Policy) -> Rules:
-    return Rules(**{name: getattr(policy, name) for name in _SWITCHES})
+    cap = math.inf if policy.ageing_cap is None else policy.ageing_cap
+    return Rules(**{**{name: getattr(policy, name) for name in _SWITCHES}, "ageing_cap": cap})
 
 
 def switches(rules: Rules) -> Mapping[str, Any]:

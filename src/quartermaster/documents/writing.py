@@ -21,10 +21,12 @@ from quartermaster.documents import snapshot as doc
 from quartermaster.documents.quantities import Bytes, LongestSeconds, Millicores, Seconds
 from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.labels import HOSTNAME, AffinityTerm, LabelSelector, Operator
+from quartermaster.model.locality import Locality
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import Queue, Quota
+from quartermaster.model.reservation import Reservation
 from quartermaster.model.topology import Topology, TopologyConstraint
 from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, gpu_model_resource
 from quartermaster.whatif.situation import Place, Situation
@@ -42,9 +44,11 @@ def dump(situation: Situation, *, name: str) -> bytes:
 
 
 def _written(value: object) -> object:
+    if isinstance(value, Bytes | Millicores):
+        return value.text()
     if isinstance(value, Seconds):
         return "never" if math.isinf(value) else float(value)
-    return str(value)
+    raise NotImplementedError(type(value))
 
 
 def document(situation: Situation) -> doc.Snapshot:
@@ -80,6 +84,22 @@ def _node(node: Node) -> parts.Nodes:
         labels=labels,
         taints=[parts.Taint(key=taint.key, value=taint.value, effect=taint.effect) for taint in node.taints],
         schedulable=node.schedulable,
+        locality=None if node.locality is None else _locality(node.locality),
+    )
+
+
+def _locality(locality: Locality) -> parts.Locality:
+    return parts.Locality(
+        policy=locality.policy,
+        scope=locality.scope,
+        pins_cpu=locality.pins_cpu,
+        pins_memory=locality.pins_memory,
+        threads=locality.threads,
+        zones=[parts.Zone(id=zone.id, allocatable=dict(zone.allocatable), gpus=zone.gpus) for zone in locality.zones],
+        nvlink=locality.nvlink,
+        switches=locality.switches,
+        rails=locality.rails,
+        network=sorted(locality.network),
     )
 
 
@@ -141,8 +161,17 @@ def _workload(group: PodGroup, places: Mapping[str, Place]) -> doc.Present:
         checkpointed=_seconds(group.checkpointed),
         last_evicted=_seconds(group.last_evicted),
         stale_since=_seconds(group.stale_since),
+        requeued=_seconds(group.requeued),
+        reserved=_reserved(group.reserved),
         places={pod.name: _seat(places[pod.name]) for pod in group.pods if pod.name in places},
     )
+
+
+def _reserved(kept: Reservation | None) -> doc.Reserved | None:
+    if kept is None:
+        return None
+    seats = {seat.pod: doc.Seat(node=seat.node, devices=list(seat.devices)) for seat in kept.seats}
+    return doc.Reserved(start=Seconds(kept.start), places=seats)
 
 
 def _seat(place: Place) -> doc.Seat:
@@ -199,6 +228,13 @@ def _spec(spec: PodSpec) -> dict[str, Any]:
         "affinity": [_term(one) for one in spec.affinity],
         "anti_affinity": [_term(one) for one in spec.anti_affinity],
         "host_ports": list(spec.host_ports),
+        "guaranteed": spec.guaranteed,
+        "containers": [
+            parts.Container(
+                cpu=Millicores(one.cpu), memory=Bytes(one.memory), gpus=one.gpus, extended=dict(one.extended)
+            )
+            for one in spec.containers
+        ],
     }
 
 
@@ -236,4 +272,5 @@ def _budget(budget: DisruptionBudget) -> doc.Allowance:
 def _policy(situation: Situation) -> doc.Policy:
     rules = doc.switches(situation.rules)
     rules = {**rules, "staleness_grace": LongestSeconds(situation.rules.staleness_grace)}
+    rules["ageing_cap"] = None if math.isinf(situation.rules.ageing_cap) else situation.rules.ageing_cap
     return doc.Policy(placement=situation.placement, actions=situation.actions, **rules)

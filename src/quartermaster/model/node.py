@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.labels import Taint
+from quartermaster.model.locality import Locality
 
 MAX_DEVICES = 64
 """GPUs per node: the device mask of a placement is one 64-bit word."""
@@ -20,7 +21,8 @@ class Node:
     """One node. Amounts are allocatable (capacity less what the system keeps), in the units of `model.units`.
 
     `extended` holds device-plugin resources other than GPUs (``rdma/hca`` and the like). `gpu_memory` is the memory of
-    one device in bytes; 0 means unknown, and then a request for GPU memory cannot be met here.
+    one device in bytes; 0 means unknown, and then a request for GPU memory cannot be met here. `locality` is what is
+    known of NUMA zones and links inside.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     schedulable: bool = True
+    locality: Locality | None = None
 
     def __post_init__(self) -> None:
         where = f"node '{self.name}'"
@@ -53,3 +56,5 @@ class Node:
                 raise InvalidInput(f"{where}: {what}", f"{amount} is negative", "allocatable amounts are 0 or more")
         if not 0 <= self.gpus <= MAX_DEVICES:
             raise InvalidInput(f"{where}: gpus", f"{self.gpus} devices", f"a node has 0 to {MAX_DEVICES} GPUs")
+        if self.locality is not None:
+            self.locality.check(gpus=self.gpus, where=where)

@@ -54,11 +54,25 @@ class GpuRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What one container asks for, in the units of the pod; `gpus` are whole ones."""
+
+    cpu: int = 0
+    memory: int = 0
+    gpus: int = 0
+    extended: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodSpec:
     """Everything about a pod that placement looks at; two pods with equal specs are interchangeable.
 
     `node_affinity` is a disjunction: at least one selector holds (none given: no constraint); `node_selector` and it
     both apply. `affinity` and `anti_affinity` are required terms. `host_ports` are (protocol, port).
+
+    `guaranteed` is the QoS class: limits equal requests in every container, which a kubelet pins cpu and memory for.
+    `containers` says how the amounts are spread over containers that run together; none given: one container has it
+    all. (Init containers hand on what they were given, so they need no more than the pod's own amounts.)
     """
 
     cpu: int = 0
@@ -74,6 +88,8 @@ class PodSpec:
     host_ports: tuple[tuple[str, int], ...] = ()
     namespace: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    guaranteed: bool = False
+    containers: tuple[Container, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
@@ -81,7 +97,22 @@ class PodSpec:
         for what, amount in (*amounts.items(), *self.extended):
             if amount < 0:
                 raise InvalidInput(f"pod: {what}", f"{amount} is negative", "requests are 0 or more")
+        if self.containers:
+            self._check_containers()
         object.__setattr__(self, "_hash", hash((self.cpu, self.memory, self.gpu, self.extended, self.labels)))
+
+    def _check_containers(self) -> None:
+        parts = self.containers
+        have = {"cpu": self.cpu, "memory": self.memory, **dict(self.extended)}
+        asked = {"cpu": sum(part.cpu for part in parts), "memory": sum(part.memory for part in parts)}
+        for name, amount in (item for part in parts for item in part.extended):
+            asked[name] = asked.get(name, 0) + amount
+        for name, amount in asked.items():
+            if amount > have.get(name, 0):
+                fix = f"the pod asks for {have.get(name, 0)} in all"
+                raise InvalidInput(f"pod: containers: {name}", f"{amount} in sum", fix)
+        if self.gpu.whole and sum(part.gpus for part in parts) != self.gpu.count:
+            raise InvalidInput("pod: containers: gpus", "do not add up", f"the pod asks for {self.gpu.count}")
 
     def __hash__(self) -> int:
         """Computed once: a spec is looked up for every pod that has it."""

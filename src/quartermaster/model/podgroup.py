@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod, PodSpec
+from quartermaster.model.reservation import Reservation
 from quartermaster.model.topology import TopologyConstraint
 
 DEFAULT_PRIORITY = 50
@@ -87,7 +88,8 @@ class PodGroup:
     `may_preempt` is false under ``preemptionPolicy: Never``; a group may have others evicted only `preemption_delay`
     after it was created or, later, `last_evicted`; it runs since `started`, and has saved its work at `checkpointed`.
     A gang below its minimum since `stale_since` is evicted after `staleness_grace` (None: what the policy says;
-    infinite: never). `runtime` is what its owner declared; at `max_runtime` it is stopped and queued again.
+    infinite: never). `runtime` is what its owner declared; at `max_runtime` it is stopped and queued again, behind
+    those that came before `requeued`. `reserved` is the room that the last cycle kept for it.
     """
 
     name: str
@@ -106,6 +108,8 @@ class PodGroup:
     staleness_grace: float | None = None
     runtime: float | None = None
     max_runtime: float | None = None
+    requeued: float | None = None
+    reserved: Reservation | None = None
 
     def __post_init__(self) -> None:
         for what in ("preemption_delay", "staleness_grace", "runtime", "max_runtime"):
@@ -139,6 +143,11 @@ class PodGroup:
         """A flat gang of `size` identical pods named ``NAME-0`` and so on."""
         pods = tuple(Pod(f"{name}-{index}", spec) for index in range(size))
         return PodGroup(name=name, queue=queue, root=SubGroup(pods=pods, min=min), created=created)
+
+    @property
+    def queued(self) -> float:
+        """Since when it waits for its turn: since it was created, or stopped at its `max_runtime`."""
+        return self.created if self.requeued is None else self.requeued
 
     @property
     def pods(self) -> Iterator[Pod]:

@@ -1,11 +1,13 @@
 """The scheduling cycle: a pure function from a snapshot, the groups and the policies to a plan.
 
-Five actions, in this order, each on what the ones before decided:
+These actions, in this order, each on what the ones before decided:
 
 1. **allocate**: waiting groups in order, each at its minimum, wholly or not at all; above the minimum pod by pod, once
    everybody's minimum had its turn. What fits only where pods are still leaving is *nominated*: the room is kept.
+   The first that finds no room gets it *reserved* for later, and is not delayed by those behind it (`reserving`).
 2. **consolidate**, **reclaim**, **preempt** (`making`): room is made for those that still wait.
 3. **stale**: gangs that have run below their minimum for too long are evicted whole.
+4. **max-runtime**: so are groups that have run for as long as they may; they are queued again.
 
 Everything is placed on a statement that the next decision sees, and rolled back in the end: the snapshot is as it was,
 and the plan says what to do.
@@ -16,8 +18,10 @@ With `replan`, running groups that may be preempted give up their places first a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 
@@ -31,7 +35,9 @@ from quartermaster.model.pod import Pod
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.model.topology import Topology
+from quartermaster.scheduling.estimates import Estimates
 from quartermaster.scheduling.explaining import explain
+from quartermaster.scheduling.forecasting import forecast
 from quartermaster.scheduling.gangs import Gangs, Shortfall
 from quartermaster.scheduling.making import Making
 from quartermaster.scheduling.placing import Patient, Placer, Rng
@@ -47,10 +53,12 @@ from quartermaster.scheduling.plan import (
 )
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.presence import Presence
+from quartermaster.scheduling.reserving import Ahead, sit
 from quartermaster.scheduling.room import free_for
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
 from quartermaster.scheduling.stale import stale_gangs
 from quartermaster.scheduling.standing import Standing
+from quartermaster.scheduling.tidying import Tidying
 from quartermaster.scheduling.turns import GroupKey, Turns, needs_standing
 
 ROOM_ACTIONS = (Action.CONSOLIDATE, Action.RECLAIM, Action.PREEMPT)
@@ -63,7 +71,7 @@ class Policies:
     `group_key` replaces the order of groups inside a queue (default: priority, then age). `replan`: see the module.
     `migrate`: a running group may be placed elsewhere by a replan; otherwise it keeps its place if it keeps running.
     `explain`: without it, groups that wait are not in the plan (a simulator asks no reasons). `prices`: what a GPU of a
-    model costs, for the work that victims lose (default 1).
+    model costs, for the work that victims lose (default 1). `estimates`: how long groups run that do not say.
     """
 
     placement: PlacementPolicy
@@ -77,6 +85,7 @@ class Policies:
     replan: bool = False
     migrate: bool = True
     explain: bool = True
+    estimates: Estimates = field(default_factory=Estimates)
 
 
 def cycle(
@@ -88,11 +97,13 @@ def cycle(
     now: float,
     rng: Rng,
     demand: Mapping[str, Mapping[str, int]] | None = None,
+    first: Collection[str] = (),
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
 
     `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
-    which it knows that they fit nowhere; without it, the groups are all there is.
+    which it knows that they fit nowhere; without it, the groups are all there is. `first` are the groups that the last
+    plan calls `cut`: it is their turn to have victims looked for.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
@@ -103,11 +114,62 @@ def cycle(
     for spec in specs.values():
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
     shapes = {number: state.shape(spec) for number, spec in specs.items()}
+    for queue, preemptible in dict.fromkeys((group.queue, group.preemptible) for group in groups):
+        state.account(queue, preemptible=preemptible)  # Copies of the state have to number them alike.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(
-            statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand, shapes=shapes
+        plan = _Cycle(
+            statement,
+            policies,
+            groups=groups,
+            running=running,
+            now=now,
+            rng=rng,
+            demand=demand,
+            shapes=shapes,
+            first=first,
         ).run()
+    if policies.explain and policies.rules.forecast and plan.unschedulable:
+        plan.starts.update(_starts(plan, state, policies, groups=groups, running=running, now=now, rng=rng))
+        plan.unschedulable[:] = [_with_start(verdict, plan.starts, now) for verdict in plan.unschedulable]
+    return plan
+
+
+def _starts(
+    plan: Plan,
+    state: ClusterState,
+    policies: Policies,
+    *,
+    groups: Sequence[PodGroup],
+    running: Sequence[PodGroup],
+    now: float,
+    rng: Rng,
+) -> Mapping[str, float | None]:
+    """When the first of the groups that wait will start, by their order in the plan, which is that of their turns."""
+    rules = policies.rules
+    first = [verdict.group for verdict in plan.unschedulable[: rules.forecast_groups]]
+    known = {group.name: group for group in (*running, *groups)}
+    placed = {placement.group for placement in plan.placements}
+    plain = replace(policies, explain=False, actions=(Action.ALLOCATE,))
+    found = forecast(
+        lambda at, waiting, there, time: cycle(at.borrow(), plain, groups=waiting, running=there, now=time, rng=rng),
+        state.snapshot().state,
+        waiting=[known[name] for name in first],
+        running=[group for name, group in known.items() if group.started is not None or name in placed],
+        plan=plan,
+        estimates=policies.estimates,
+        now=now,
+        instants=rules.forecast,
+    )
+    return {name: found[name] for name in first}
+
+
+def _with_start(verdict: Unschedulable, starts: Mapping[str, float | None], now: float) -> Unschedulable:
+    start = starts.get(verdict.group)
+    if start is None:
+        return verdict
+    why = verdict.explanation
+    return Unschedulable(verdict.group, replace(why, notes=(*why.notes, f"expected to start in {start - now:g} s")))
 
 
 class _Cycle:
@@ -124,7 +186,9 @@ class _Cycle:
         rng: Rng,
         demand: Mapping[str, Mapping[str, int]] | None,
         shapes: Mapping[int, Shape],
+        first: Collection[str],
     ) -> None:
+        self._first = first
         self._shapes = shapes
         self._unfit: dict[int, Shortfall] = {}
         self._demand = demand
@@ -136,6 +200,15 @@ class _Cycle:
         self._placer = Placer(statement, policy=policies.placement, rng=rng)
         self._gangs = Gangs(self._placer, topologies=policies.topologies, leaving=self._leaving)
         self._later: _Later | None = None
+        self._ahead = Ahead(
+            limit=0 if policies.replan else policies.rules.reservations,
+            estimates=policies.estimates,
+            placing=lambda at: Gangs(
+                Placer(at, policy=policies.placement, rng=rng), topologies=policies.topologies, leaving=self._leaving
+            ),
+            leaving=self._leaving,
+            now=now,
+        )
         self._was: dict[str, Assignment] = {}
         self._short: dict[str, tuple[PodGroup, Shortfall | str]] = {}
         self._notes: dict[str, list[str]] = {}
@@ -149,7 +222,10 @@ class _Cycle:
             for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
                 self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
-        makes_room = bool(self._running and self._groups) and any(action in policies.actions for action in ROOM_ACTIONS)
+        idle_moves = policies.rules.idle_moves
+        makes_room = bool(self._running and (self._groups or idle_moves)) and any(
+            action in policies.actions for action in ROOM_ACTIONS
+        )
         standing = None
         if makes_room or needs_standing(policies.queues, self._groups):
             standing = self._standing()
@@ -159,6 +235,9 @@ class _Cycle:
             self._make_room(standing)
         if Action.STALE in policies.actions:
             self._evict_stale()
+        if Action.MAX_RUNTIME in policies.actions:
+            self._evict_overdue()
+        plan.reservations.update(self._ahead.held)
         self._compare()
         if policies.explain:
             plan.unschedulable.extend(self._explain())
@@ -184,6 +263,7 @@ class _Cycle:
             standing=standing,
             presence=self._gangs.presence,
             group_key=policies.group_key,
+            priority=self._aged if policies.rules.ageing else attrgetter("priority"),
             order=policies.rules.queue_order,
         )
         while (group := turns.pop()) is not None:
@@ -192,8 +272,8 @@ class _Cycle:
                 self._short[group.name] = (group, str(refused))
                 continue
             account = self._state.account(group.queue, preemptible=group.preemptible)
-            short = self._place(group, account)
-            if short is not None:
+            short = self._place_beside(group, account) if self._ahead else self._place(group, account)
+            if short is not None and not self._wait_for_room(group, account):
                 self._short[group.name] = (group, short)
                 continue
             if standing is not None:
@@ -201,6 +281,71 @@ class _Cycle:
                 turns.settle(group)
             if self._gangs.grows(group):
                 turns.push(group)
+
+    def _aged(self, group: PodGroup) -> float:
+        return self._policies.rules.aged(group, self._now)
+
+    def _wait_for_room(self, group: PodGroup, account: int) -> bool:
+        """Reserve room for a group that found none; whether it could start where it had some reserved, after all."""
+        if group.reserved is not None and self._policies.rules.reservations:
+            mark = self._statement.checkpoint()
+            placement = sit(self._statement, group.reserved.seats, group, account)
+            if placement is not None and (not self._ahead or self._ahead.admits(group, placement)):
+                self._adopt(placement, there=True)
+                return True
+            self._statement.rollback(mark)
+        if self._ahead.wanted and not self._gangs.presence.satisfied(group.root):
+            state = self._state if self._later is None else self._later.statement.state
+            self._ahead.reserve(group, state, self._timed())
+        return False
+
+    def _timed(self) -> Iterable[tuple[PodGroup, float]]:
+        """The groups on the cluster of which it is known since when they run, and may be known until when."""
+        new = {placement.group for placement in self._plan.placements}
+        seen: set[str] = set()
+        for group in chain(self._groups, self._running):
+            if self._policies.estimates.knows(group) and group.name not in seen:
+                seen.add(group.name)
+                since = self._now if group.started is None and group.name in new else group.started
+                if since is not None:
+                    yield group, since
+
+    def _place_beside(self, group: PodGroup, account: int) -> Shortfall | str | None:
+        """`_place`, where the group must not delay those that have room reserved."""
+        ahead, plan, later = self._ahead, self._plan, self._later
+        if ahead.barred(group):
+            return ahead.bar(group)
+        mark, later_mark = self._placer.mark(), None if later is None else later.placer.mark()
+
+        def take_back() -> None:
+            plan.placements.pop()
+            self._placer.undo(mark)
+            if later is not None and later_mark is not None:
+                later.placer.undo(later_mark)
+
+        short = self._place(group, account)
+        if short is not None or ahead.admits(group, plan.placements[-1]):
+            return short
+        first = plan.placements[-1]
+        take_back()
+        with ahead.kept_free(self._statement, *(() if later is None else (later.statement,))):
+            beside = self._place(group, account) is None
+        if beside:
+            if ahead.admits(group, plan.placements[-1]):
+                return None
+            take_back()
+        if ahead.moves_for(group, first):
+            self._adopt(first)
+            return None
+        return ahead.bar(group)
+
+    def _adopt(self, placement: GroupPlacement, *, there: bool = False) -> None:
+        """Take over a placement as it is (`there`: its pods are on the statement already)."""
+        if not there:
+            record(self._statement, placement)
+        if self._later is not None:
+            self._later.follow(placement)
+        self._plan.placements.append(placement)
 
     def _place(self, group: PodGroup, account: int) -> Shortfall | None:
         """Place the next part of a group: all that its minimum lacks, else one pod more."""
@@ -266,10 +411,19 @@ class _Cycle:
             now=self._now,
             rng=self._rng,
             plan=self._plan,
+            first=self._first,
         )
         for action in ROOM_ACTIONS:
             if action in policies.actions:
-                making.run(action, [group for group in self._groups if standing.presence.waits(group)])
+                waiting = [group for group in self._groups if standing.presence.waits(group)]
+                if self._ahead:
+                    making.run(action, [group for group in waiting if group.name in self._ahead.held])
+                    waiting = [group for group in waiting if group.name not in self._ahead.held]
+                    self._ahead.drop(making.placed)
+                with self._ahead.kept_free(statement):
+                    making.run(action, waiting)
+        if policies.rules.idle_moves and Action.CONSOLIDATE in policies.actions and not self._short:
+            Tidying(making, state=statement.state).run()
         self._notes = making.notes
         for name in making.placed:
             self._short.pop(name, None)
@@ -290,6 +444,19 @@ class _Cycle:
                 if at is not None and pod.name not in self._leaving and pod.name not in gone | there:
                     reason = f"gang below its minimum for {self._now - mark:g} s"
                     plan.evictions.append(Evict(pod.name, plan.nodes[at.row], reason, Action.STALE, group.name))
+
+    def _evict_overdue(self) -> None:
+        """Evict the groups that have reached their `max_runtime`; whoever carries it out sets `requeued`."""
+        plan, state = self._plan, self._state
+        gone = {evict.pod for evict in plan.evictions}
+        for group in {group.name: group for group in (*self._groups, *self._running)}.values():
+            if group.max_runtime is None or group.started is None or self._now < group.started + group.max_runtime:
+                continue
+            for pod in group.pods:
+                at = state.pods.get(pod.name)
+                if at is not None and pod.name not in self._leaving and pod.name not in gone:
+                    reason = f"has run for its maximum of {group.max_runtime:g} s"
+                    plan.evictions.append(Evict(pod.name, plan.nodes[at.row], reason, Action.MAX_RUNTIME))
 
     # ---- replanning
 
@@ -332,6 +499,8 @@ class _Cycle:
         known: dict[tuple[int, int, int], Explanation] = {}
         for group, short in self._short.values():
             notes = tuple(self._notes.get(group.name, ()))
+            if (kept := self._ahead.held.get(group.name)) is not None:
+                notes += (f"room is reserved in {kept.start - self._now:g} s on {_few(kept.nodes)}",)
             if isinstance(short, str):
                 yield Unschedulable(group.name, Explanation(wanted=0, fitted=0, nodes=0, quota=short, notes=notes))
                 continue
@@ -344,6 +513,11 @@ class _Cycle:
             yield Unschedulable(group.name, found)
 
 
+def _few(names: Sequence[str], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 class _Later:
     """The cluster once all pods that are leaving have left: what is placed now is placed there too."""
 
@@ -352,8 +526,8 @@ class _Later:
         busy = sorted({later.forget(pod).row for pod, frees in leaving.items() if frees})
         self.statement = Statement(Snapshot(later))
         rows = np.array(busy, dtype=np.int64)
-        self._placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
-        self._gangs = Gangs(self._placer, topologies=policies.topologies, leaving=leaving)
+        self.placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
+        self._gangs = Gangs(self.placer, topologies=policies.topologies, leaving=leaving)
 
     def follow(self, placement: GroupPlacement) -> None:
         """Place what was placed among those that are leaving; there is room for it here."""
@@ -361,7 +535,7 @@ class _Later:
 
     def place(self, group: PodGroup, account: int) -> GroupPlacement | None:
         """Place the next part of a group."""
-        start = len(self._placer.placed.pods)
+        start = len(self.placer.placed.pods)
         if not self._gangs.advance(group, account):
             return None
-        return taken_from(self._placer.placed, start, group=group.name, account=account, nominated=True)
+        return taken_from(self.placer.placed, start, group=group.name, account=account, nominated=True)

@@ -10,6 +10,7 @@ from quartermaster.cluster.state import ClusterState
 from quartermaster.model.units import CPU, DEVICE, GIB, MEMORY
 from quartermaster.scheduling.filters import Mask, NodeRules, failing, shares
 from quartermaster.scheduling.plan import Explanation, NearMiss
+from quartermaster.scheduling.seating import most_in_a_zone
 from quartermaster.scheduling.view import ClassView
 
 NEAR_MISSES = 3
@@ -65,7 +66,24 @@ def _numbers(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> list[s
             lines.append(
                 f"asks {share / DEVICE:g} of {shape.count} GPU, the most free on one device is {most / DEVICE:g}"
             )
+    if any(name.startswith("Topology Manager") for name in verdicts):
+        lines += _zone_numbers(view, shape)
     return lines
+
+
+def _zone_numbers(view: ClassView, shape: Shape) -> list[str]:
+    """What is asked of zones, and the most that a single one has."""
+    most: dict[str, int] = {}
+    for number in view.ids.tolist():
+        for name, free in most_in_a_zone(view.state, number).items():
+            most[name] = max(free, most.get(name, 0))
+    asked = dict(zip(view.state.resources, shape.request, strict=True))
+    asked["GPUs"] = shape.count if shape.whole else 0
+    return [
+        f"asks {amount(name, asked[name])}, the most free in one NUMA zone is {amount(name, free)}"
+        for name, free in most.items()
+        if asked.get(name, 0) > free
+    ]
 
 
 def _near_misses(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> list[NearMiss]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quartermaster.cluster.shapes import Profile, Shape, selected, tolerated
 from quartermaster.cluster.state import ClusterState
+from quartermaster.scheduling.seating import admits, refused
 from quartermaster.scheduling.view import ClassView
 
 Mask = NDArray[np.bool_]
@@ -44,7 +45,9 @@ def _fits(state: ClusterState, number: int, shape: Shape, lets_in: list[bool]) -
     for column, wanted in shape.asked:
         if free[column] < wanted:
             return False
-    return lets_in[profile] and not (ports and ports & frozenset(shape.spec.host_ports))
+    if not lets_in[profile] or (ports and ports & frozenset(shape.spec.host_ports)):
+        return False
+    return state.classes.inside[number] is None or admits(state, number, shape)
 
 
 def _lets_in(state: ClusterState, shape: Shape) -> list[bool]:
@@ -65,6 +68,8 @@ def _fit_columns(view: ClassView, shape: Shape) -> Mask:
         fits &= _devices_with_room(view, shape) >= shape.count
     if shape.spec.host_ports and fits.any():
         fits &= _ports_free(view, shape)
+    if view.state.classes.located:
+        fits[fits] = [admits(view.state, number, shape) for number in view.ids[fits].tolist()]
     return fits
 
 
@@ -100,7 +105,10 @@ def _ports_free(view: ClassView, shape: Shape) -> Mask:
 
 
 def failing(view: ClassView, shape: Shape) -> dict[str, Mask]:
-    """Per reason, which classes of the view it rules out. A class may fail for several reasons."""
+    """Per reason, which classes of the view it rules out. A class may fail for several reasons.
+
+    The kubelet's refusal is a reason only where there is no other.
+    """
     reasons: dict[str, Mask] = {}
     for column, (name, wanted) in enumerate(zip(view.state.resources, shape.request, strict=True)):
         if wanted:
@@ -114,6 +122,12 @@ def failing(view: ClassView, shape: Shape) -> dict[str, Mask]:
         reasons["insufficient GPUs"] = short & (view.gpus > 0)
     if shape.spec.host_ports:
         reasons["host port in use"] = ~_ports_free(view, shape)
+    if view.state.classes.located:
+        else_out = np.logical_or.reduce(list(reasons.values())) if reasons else np.zeros(len(view), dtype=np.bool_)
+        for index in np.flatnonzero(~else_out).tolist():
+            refusal = refused(view.state, int(view.ids[index]), shape)
+            if refusal is not None:
+                reasons.setdefault(refusal, np.zeros(len(view), dtype=np.bool_))[index] = True
     return {name: mask for name, mask in reasons.items() if mask.any()}
 
 

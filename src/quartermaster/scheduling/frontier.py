@@ -3,7 +3,8 @@
 An entry is (-score, lowest row of the class, class). Scores never change, since a class is its state; what changes is
 which classes have nodes. The state lists the rows that moved; when a shape is asked for, its frontier looks at the
 rows that moved since it was last asked and scores the classes that it has not seen, all in one vector operation. So
-a decision costs what changed, not the number of nodes.
+a decision costs what changed, not the number of nodes. To the policy's score comes how close together the pod would
+sit in a node that has zones (`seating.closeness`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.scheduling.filters import FEW, fitting, shares
 from quartermaster.scheduling.policies.base import PlacementPolicy, Scorer, ScoresOne
+from quartermaster.scheduling.seating import closeness
 from quartermaster.scheduling.view import ClassView
 
 Entry = tuple[float, int, int]
@@ -64,6 +66,9 @@ class Frontier:
         view = ClassView(self._state, np.array(numbers, dtype=np.int64))
         scores = self._scorer.score(view, self.shape)
         self.cost.update(zip(numbers, (-scores.score).tolist(), strict=True))
+        if self._state.classes.located:
+            for number in numbers:
+                self._know_inside(number)
         if self.shape.count == 1 and not self.shape.whole:
             level = scores.level if scores.level is not None else _tightest(view, self.shape)
             self.level.update(zip(numbers, level.tolist(), strict=True))
@@ -78,6 +83,13 @@ class Frontier:
             share = self.shape.share_on(self._state.classes.profiles[profile].gpu_memory)
             assert share is not None, "the class fits"
             self.level[number] = next(free for free in reversed(devices) if free >= share)
+        if self._state.classes.located:
+            self._know_inside(number)
+
+    def _know_inside(self, number: int) -> None:
+        cost = self.cost[number]
+        assert cost is not None, "the class fits"
+        self.cost[number] = cost - closeness(self._state, number, self.shape)
 
     def top(self) -> Entry | None:
         """The best entry, which stays; None when no node fits."""

@@ -190,6 +190,8 @@ class Gangs:
         constraint.check(topology)
         required = topology.depth(constraint.required) if constraint.required else -1
         preferred = topology.depth(constraint.preferred) if constraint.preferred else -1
+        if preferred >= 0 and topology.levels[preferred].hard:
+            required = preferred  # A fabric that ends there: half of a group would not reach the other half.
         return domains(self._state, topology), required, preferred
 
     def _in_domains(self, part: SubGroup, asked: TopologyConstraint, account: int, where: _Where) -> Iterator[None]:

@@ -11,7 +11,7 @@ leave (`busy` nodes).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.disruption import DisruptionBudget
@@ -28,7 +28,7 @@ from quartermaster.scheduling.room import Budget, Room, Taken
 from quartermaster.scheduling.rules import Action, Rules
 from quartermaster.scheduling.standing import Standing
 from quartermaster.scheduling.turns import Ranking, Turns
-from quartermaster.scheduling.victims import Victims
+from quartermaster.scheduling.victims import Unit, Victims
 from quartermaster.scheduling.view import ClassView
 
 GALLOP = 4
@@ -68,24 +68,26 @@ class Making:
         now: float,
         rng: Rng,
         plan: Plan,
+        first: Collection[str] = (),
     ) -> None:
         self.placed: set[str] = set()
         self.notes: dict[str, list[str]] = {}
         self.withdrawn: dict[str, tuple[PodGroup, str]] = {}
-        self._statement, self._state, self._standing = statement, statement.state, standing
-        self._queues, self._placement, self._topologies, self._rules = queues, placement, topologies, rules
-        self._now, self._rng, self._plan = now, rng, plan
+        self.statement, self._state, self.standing = statement, statement.state, standing
+        self._queues, self.placement, self.topologies, self.rules = queues, placement, topologies, rules
+        self.now, self.rng, self.plan = now, rng, plan
         self._leaving = standing.presence.leaving
-        self._spent = set(self._leaving)
-        self._busy = set(busy)
+        self.spent = set(self._leaving)
+        self.busy = set(busy)
         self._fresh = {pod for made in plan.placements for pod in made.pods}
         self._evicted: set[str] = set()
-        self._budgets = Budgets(budgets, self._state)
+        self.budgets = Budgets(budgets, self._state)
+        self._first = set(first)
         self._budget = Budget(rules.search_budget)
         self._failed: dict[Hashable, str] = {}
         here = {group.name for group in running}
         new = {made.group for made in plan.placements} - here
-        self._victims = Victims(
+        self.victims = Victims(
             [*running, *(group for group in groups if group.name in new)],
             state=self._state,
             standing=standing,
@@ -93,15 +95,20 @@ class Making:
             rules=rules,
             now=now,
             prices=prices,
-            spent=self._spent,
+            spent=self.spent,
         )
 
     def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
         """Make room for the groups, in order of turns, under the law of `action`."""
         wanting = [group for group in waiting if not any(pod.name in self._evicted for pod in group.pods)]
-        standing = self._standing
+        for part in ([g for g in wanting if g.name in self._first], [g for g in wanting if g.name not in self._first]):
+            if part:
+                self._serve(action, part)
+
+    def _serve(self, action: Action, wanting: Sequence[PodGroup]) -> None:
+        standing = self.standing
         turns = Turns(
-            self._queues, wanting, standing=standing, presence=standing.presence, order=self._rules.queue_order
+            self._queues, wanting, standing=standing, presence=standing.presence, order=self.rules.queue_order
         )
         while (group := turns.pop()) is not None:
             if any(pod.name in self._evicted for pod in group.pods):
@@ -118,15 +125,15 @@ class Making:
         if not group.may_preempt:
             return "it never preempts"
         since = max(group.created, group.last_evicted if group.last_evicted is not None else group.created)
-        if group.preemption_delay and self._now - since < group.preemption_delay:
-            return f"it may ask in {group.preemption_delay - (self._now - since):g} s"
+        if group.preemption_delay and self.now - since < group.preemption_delay:
+            return f"it may ask in {group.preemption_delay - (self.now - since):g} s"
         law = LAWS[action](
             group,
-            standing=self._standing,
-            victims=self._victims,
-            budgets=self._budgets,
-            rules=self._rules,
-            now=self._now,
+            standing=self.standing,
+            victims=self.victims,
+            budgets=self.budgets,
+            rules=self.rules,
+            now=self.now,
         )
         refused = law.refusal()
         if refused is not None:
@@ -135,14 +142,15 @@ class Making:
         known = self._failed.get(signature)
         if known is not None:
             return known
+        budget = self._budget.part(self.rules.search_budget // 4)
         room = Room(
-            self._statement,
-            policy=self._placement,
-            rng=self._rng,
+            self.statement,
+            policy=self.placement,
+            rng=self.rng,
             law=law,
-            victims=self._victims,
-            budget=self._budget,
-            max_moves=self._rules.max_moves,
+            victims=self.victims,
+            budget=budget,
+            max_moves=self.rules.max_moves,
         )
         start = self._start = room.mark()
         note = self._search(group, room)
@@ -151,13 +159,15 @@ class Making:
             return None
         room.undo(start)
         if room.cut:
-            return f"the search was cut after {self._rules.search_budget} tries; it goes on in the next cycle"
+            if group.name not in self.plan.cut:
+                self.plan.cut.append(group.name)
+            return f"the search was cut after {budget.spent} tries; it goes on in the next cycle"
         self._failed[signature] = note
         return note
 
     def _signature(self, group: PodGroup, action: Action, law: Law) -> Hashable:
         """Groups with equal signatures meet the same fate until somebody is helped."""
-        specs = tuple(self._standing.presence.next_part(group))
+        specs = tuple(self.standing.presence.next_part(group))
         return (
             action,
             group.queue,
@@ -186,7 +196,7 @@ class Making:
             return self._why or "no victims make room for it"
         if not moves:
             self._trim(group, room, account)
-            if self._rules.consolidating:
+            if self.rules.consolidating:
                 self._rehouse_victims(room)
         return None
 
@@ -225,16 +235,16 @@ class Making:
         """Place the group, taking from the first `limit` units; what is taken stays taken if it could be placed."""
         room.limit = limit
         if room.law.action is not Action.CONSOLIDATE:
-            return self._gangs(room).advance(group, account)
+            return self.gangs(room).advance(group, account)
         mark = room.mark()
         # Victims move once all is placed; if they find no place then, each is to find one as it is taken.
-        if self._gangs(room).advance(group, account):
+        if self.gangs(room).advance(group, account):
             self._trim(group, room, account)
             if room.rehouse_all(room.taken[mark.more[0] :], self._rehouse):
                 return True
         room.undo(mark)
         room.at_once = self._rehouse
-        done = self._gangs(room).advance(group, account)
+        done = self.gangs(room).advance(group, account)
         room.at_once = None
         if done:
             self._trim(group, room, account)
@@ -244,13 +254,13 @@ class Making:
 
     def _trim(self, group: PodGroup, room: Room, account: int) -> None:
         room.trim(
-            lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group, room.law.asked),
+            lambda plain: self.gangs(plain).advance(group, account) and not self._refused(group, room.law.asked),
             lambda: not self._refused(group, room.law.asked),
         )
 
     def _rehouse_victims(self, room: Room) -> None:
         """Find other places for the victims, the most valuable first, as far as their queues' limits let them."""
-        quota, group = self._standing.quota, room.law.group
+        quota, group = self.standing.quota, room.law.group
         quota.add(group.queue, room.law.asked, preemptible=group.preemptible)
         for entry in room.taken[::-1]:
             unit = entry.unit.group
@@ -258,12 +268,13 @@ class Making:
                 room.rehouse(entry, self._rehouse)
         quota.remove(group.queue, room.law.asked, preemptible=group.preemptible)
 
-    def _gangs(self, placer: Placer) -> Gangs:
-        return Gangs(placer, topologies=self._topologies, leaving=self._leaving)
+    def gangs(self, placer: Placer) -> Gangs:
+        """Places groups through a placer."""
+        return Gangs(placer, topologies=self.topologies, leaving=self._leaving)
 
     def _refused(self, group: PodGroup, asked: Mapping[str, int]) -> bool:
         """Whether a limit is in the way, given what was taken. What is placed already is not charged yet."""
-        return self._standing.quota.gate(group.queue, asked, preemptible=group.preemptible) is not None
+        return self.standing.quota.gate(group.queue, asked, preemptible=group.preemptible) is not None
 
     def _open_quota(self, group: PodGroup, room: Room) -> bool:
         """Take victims until the limits of the group's queues let it in; whether they do."""
@@ -285,7 +296,7 @@ class Making:
         mark = room.mark()
         room.limit = None
         room.take_all()
-        fits = self._gangs(Placer(self._statement, policy=self._placement, rng=self._rng)).advance(group, account)
+        fits = self.gangs(Placer(self.statement, policy=self.placement, rng=self.rng)).advance(group, account)
         room.undo(mark)
         return fits
 
@@ -304,22 +315,17 @@ class Making:
 
     def _rehouse(self, room: Room, entry: Taken) -> bool:
         """Find another place for all pods of a victim."""
-        movers, group = room.movers, entry.unit.group
-        mark, start = room.mark(), len(movers.placed.pods)
-        gangs, account = self._gangs(movers), entry.places[0].account
-        found = self._standing.presence.satisfied(group.root) or gangs.start(group, account)
-        while found and len(movers.placed.pods) - start < len(entry.pods):
-            found = gangs.grow(group, account)
-        if found and set(movers.placed.pods[start:]) == set(entry.pods):
+        mark, start = room.mark(), len(room.movers.placed.pods)
+        if self.rehouse(entry.unit, entry.pods, entry.places[0].account, room.movers):
             return True
-        self._statement.rollback(mark.statement)
-        movers.placed.truncate(start)
+        self.statement.rollback(mark.statement)
+        room.movers.placed.truncate(start)
         return False
 
     # ---- making it so
 
     def _commit(self, group: PodGroup, room: Room, action: Action) -> None:
-        plan, quota = self._plan, self._standing.quota
+        plan, quota = self.plan, self.standing.quota
         account = self._state.account(group.queue, preemptible=group.preemptible)
         moved = {id(entry) for entry in room.moved}
         accounts = {account}
@@ -334,44 +340,55 @@ class Making:
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
                 if pod not in self._fresh:
-                    self._busy.add(at.row)
-                    plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
+                    self.busy.add(at.row)
+                    plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name, unit.lost))
             self._withdraw(entry, group)
             self._evicted.update(entry.pods)
-            self._spent.update(entry.pods)
-        state = self._state
-        for entry in room.moved:
-            places = [state.pods[pod] for pod in entry.pods]
-            plan.placements.append(
-                GroupPlacement(
-                    entry.unit.group.name,
-                    places[0].account,
-                    tuple(entry.pods),
-                    tuple(state.shapes[at.shape] for at in places),
-                    tuple(at.row for at in places),
-                    tuple(at.devices for at in places),
-                    nominated=True,
-                )
-            )
-        waits = not self._busy.isdisjoint(room.placed.rows)
+            self.spent.update(entry.pods)
+        plan.placements.extend(self.moved(entry.unit.group.name, entry.pods) for entry in room.moved)
+        waits = not self.busy.isdisjoint(room.placed.rows)
         placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=waits)
         if placement.pods:
             plan.placements.append(placement)
             if action is Action.CONSOLIDATE and group.preemptible:
                 self._fresh.update(placement.pods)  # Nobody was lost for it, so it may give way again.
-                self._victims.add(group)
+                self.victims.add(group)
             else:
-                self._spent.update(placement.pods)
+                self.spent.update(placement.pods)
         for (queue, preemptible), amounts in given_back.items():
             quota.add(queue, amounts, preemptible=preemptible)
-        self._standing.settle(accounts)
+        self.standing.settle(accounts)
+
+    # ---- moving
+
+    def rehouse(self, unit: Unit, pods: Sequence[str], account: int, placer: Placer) -> bool:
+        """Find other places, by `placer`, for just these pods of a unit; whether there were. What was tried stays."""
+        gangs, start = self.gangs(placer), len(placer.placed.pods)
+        found = self.standing.presence.satisfied(unit.group.root) or gangs.start(unit.group, account)
+        while found and len(placer.placed.pods) - start < len(pods):
+            found = gangs.grow(unit.group, account)
+        return found and set(placer.placed.pods[start:]) == set(pods)
+
+    def moved(self, group: str, pods: Sequence[str]) -> GroupPlacement:
+        """The placement of pods that move, as the statement has them now."""
+        state = self._state
+        at = [state.pods[pod] for pod in pods]
+        return GroupPlacement(
+            group,
+            at[0].account,
+            tuple(pods),
+            tuple(state.shapes[one.shape] for one in at),
+            tuple(one.row for one in at),
+            tuple(one.devices for one in at),
+            nominated=True,
+        )
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:
         """Take back places that this very cycle gave: such pods need no eviction."""
         gone = self._fresh.intersection(entry.pods)
         if not gone:
             return
-        plan, victim = self._plan, entry.unit.group
+        plan, victim = self.plan, entry.unit.group
         plan.placements[:] = [left for made in plan.placements if (left := without(made, gone)).pods]
         self._fresh -= gone
         self.placed.discard(victim.name)

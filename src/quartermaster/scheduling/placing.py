@@ -25,11 +25,11 @@ from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Checkpoint, Statement
 from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.domains import Rows, copies
-from quartermaster.scheduling.filters import NodeRules, fitting, shares
+from quartermaster.scheduling.filters import NodeRules, fitting
 from quartermaster.scheduling.frontier import Frontier, Within, frontier
 from quartermaster.scheduling.plan import Placed
 from quartermaster.scheduling.policies.base import PlacementPolicy
-from quartermaster.scheduling.view import ClassView
+from quartermaster.scheduling.seating import place_in
 
 
 class Rng(Protocol):
@@ -128,13 +128,20 @@ class Placer:
         return done + partial
 
     def _path(self, best: Frontier | Within, number: int, *, limit: int) -> list[tuple[int, int]]:
-        """What one node of the leading class goes through while it leads: (level used, class after) per pod."""
+        """What one node of the leading class goes through while it leads: (level used, class after) per pod.
+
+        In a class that is looked into, the place inside stands for the level: its nodes are alike, device by device.
+        """
         path: list[tuple[int, int]] = []
         cost = best.cost[number]
         assert cost is not None, "the leading class fits"
         while len(path) < limit:
             level = best.level.get(number, 0)
-            number = self.state.classes.after(number, best.shape, level)
+            if self.state.classes.inside[number] is None:
+                number = self.state.classes.after(number, best.shape, level)
+            else:
+                level, share = place_in(self.state, number, best.shape, level), self._share_in(number, best.shape)
+                number = self.state.classes.after_at(number, best.shape, level, share)
             path.append((level, number))
             best.know([number])
             after = best.cost[number]
@@ -147,14 +154,15 @@ class Placer:
     ) -> None:
         state = self.state
         before = int(state.node_class[rows[0]])
-        share = int(shares(ClassView(state, np.array([before])), shape)[0]) if shape.count else 0
+        share = self._share_in(before, shape)
+        places = [level for level, _ in path] if state.classes.inside[before] is not None else []
         free = state.gpu_free[rows]
         had = free.copy()
         masks = np.zeros((len(rows), len(path)), dtype=np.uint64)
         if shape.count:
             bits = np.uint64(1) << np.arange(free.shape[1], dtype=np.uint64)
             for step, (level, _) in enumerate(path):
-                chosen = _choose(free, shape, share, level)
+                chosen = _choose(free, shape, share, level) if not places else _at(free, level)
                 masks[:, step] = (chosen * bits).sum(axis=1, dtype=np.uint64)
                 free -= (chosen * share).astype(np.int32)
         batch = Batch(
@@ -167,16 +175,26 @@ class Placer:
             taken=had - free,
             before=before,
             after=path[-1][1],
+            places=places,
         )
         self.statement.place_many(batch)
         placed = self.placed
         placed.pods.extend(batch.pods)
         placed.shapes.extend([shape] * len(names))
         placed.rows.extend(np.repeat(rows, len(path)).tolist())
-        placed.masks.extend(masks.reshape(-1).tolist())
+        placed.masks.extend(batch.all_places())
+
+    def _share_in(self, number: int, shape: Shape) -> int:
+        """Micro-GPU that a pod takes of each of its devices in nodes of a class that fits; 0 without devices."""
+        if not shape.count:
+            return 0
+        return shape.share_on(self.state.classes.profiles[self.state.classes.keys[number][0]].gpu_memory) or DEVICE
 
     def _mask(self, row: int, shape: Shape, level: int) -> int:
-        """The devices that a pod gets on a node, as bits."""
+        """The devices that a pod gets on a node, as bits; in one that is looked into, its place inside."""
+        number = self.state.class_at[row]
+        if self.state.classes.inside[number] is not None:
+            return place_in(self.state, number, shape, level)
         if not shape.count:
             return 0
         if shape.whole or shape.count == 1:
@@ -272,6 +290,11 @@ class Patient(Placer):
         if done < len(names):
             done += super().place(names[done:], shape, account, rows)
         return done
+
+
+def _at(free: NDArray[np.int32], place: int) -> NDArray[np.bool_]:
+    """The devices of a place, the same on each node: a mask like `free`."""
+    return np.broadcast_to([bool(place >> index & 1) for index in range(free.shape[1])], free.shape)
 
 
 def _choose(free: NDArray[np.int32], shape: Shape, share: int, level: int) -> NDArray[np.bool_]:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from quartermaster.cluster.inside import DEVICE_BITS, bits
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
+from quartermaster.model.reservation import Reservation
 
 
 class Bind(NamedTuple):
@@ -22,6 +24,9 @@ class Bind(NamedTuple):
 class Evict(NamedTuple):
     """A pod leaves its node. `action` is the rule that allowed it, `beneficiary` the group that gets the room.
 
+    `lost` is the work that goes with it: GPU-seconds since its group started or last saved its state, times price; for
+    pods that go together, of all of them.
+
     A pod that is also among the placements moves.
     """
 
@@ -30,6 +35,7 @@ class Evict(NamedTuple):
     reason: str
     action: str = ""
     beneficiary: str = ""
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +125,10 @@ class GroupPlacement(NamedTuple):
 class Plan:
     """The decisions of one cycle, in the order in which they were taken. Evictions come before binds.
 
-    `stale` has the gangs that run below their minimum, and since when: to be remembered until the next cycle.
+    To be remembered until the next cycle: `stale` has the gangs that run below their minimum, and since when;
+    `reservations` the room that is kept for groups that wait. `starts` says when groups that wait will probably start
+    (None: nobody knows), as far as it was asked.
+    `cut` are groups for which the search for victims ended too early: to be named as `first` in the next cycle.
     """
 
     nodes: list[str]
@@ -127,6 +136,9 @@ class Plan:
     evictions: list[Evict] = field(default_factory=list)
     unschedulable: list[Unschedulable] = field(default_factory=list)
     stale: dict[str, float] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    starts: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def binds(self) -> Iterator[Bind]:
@@ -148,6 +160,10 @@ class Plan:
         """Make it so, at once, in a state equal to the one that was planned on (the simulator's executor)."""
         for evict in self.evictions:
             state.forget(evict.pod)
+        self.place(state)
+
+    def place(self, state: ClusterState) -> None:
+        """Put what was placed on its nodes, once those who were to leave have left."""
         for placement in self.placements:
             account = placement.account
             for pod, shape, row, mask in zip(
@@ -194,5 +210,5 @@ def without(placement: GroupPlacement, pods: set[str]) -> GroupPlacement:
 
 
 def devices_of(mask: int) -> tuple[int, ...]:
-    """The indexes of the bits that are set."""
-    return tuple(index for index in range(mask.bit_length()) if mask >> index & 1)
+    """The devices of a placement, by index."""
+    return tuple(bits(mask & DEVICE_BITS))

@@ -38,13 +38,22 @@ EXACT = 24
 class Budget:
     """How many nodes a cycle may still try."""
 
-    def __init__(self, tries: int) -> None:
+    def __init__(self, tries: int, whole: Budget | None = None) -> None:
         self.left = tries
+        self.spent = 0
+        self._whole = whole
+
+    def part(self, tries: int) -> Budget:
+        """A part of what is left, for one group."""
+        return Budget(max(1, min(tries, self.left)), self)
 
     def spend(self) -> bool:
         """Whether there was one left."""
+        if self.left <= 0 or (self._whole is not None and not self._whole.spend()):
+            return False
         self.left -= 1
-        return self.left >= 0
+        self.spent += 1
+        return True
 
 
 class Taken(NamedTuple):
@@ -395,7 +404,7 @@ def free_for(state: ClusterState, shape: Shape, at: Assignment) -> bool:
     if not at.devices:
         return True
     gpu = state.gpu_free[at.row].tolist()
-    return all(gpu[index] >= at.share for index in devices_of(at.devices))
+    return all(gpu[index] >= at.share for index in devices_of(at.devices)) and state.holds(at.row, at.devices)
 
 
 class _Pulled:
@@ -527,6 +536,6 @@ class _Search:
             return
         over = room.state.gpu_free[row].tolist().count(DEVICE) - shape.count
         for entry in reversed(room.taken[before:-1]):
-            devices = sum(at.devices.bit_count() for at in entry.places if at.row == row)
+            devices = sum(len(devices_of(at.devices)) for at in entry.places if at.row == row)
             if not shape.whole or not devices or devices <= over:
                 over -= devices * room.spare_if(entry, lambda: room.fits(row, shape, self._rules))

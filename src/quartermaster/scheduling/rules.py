@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Final
 
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.podgroup import PodGroup
+
+HOUR: Final = 3600.0
 
 
 class QueueOrder(StrEnum):
@@ -36,6 +39,7 @@ class Action(StrEnum):
     RECLAIM = "reclaim"
     PREEMPT = "preempt"
     STALE = "stale"
+    MAX_RUNTIME = "max-runtime"
 
 
 ALL_ACTIONS: Final = tuple(Action)
@@ -50,7 +54,11 @@ class Rules:
     reclaiming queue may become, see `reclaiming`. `max_moves`: pods that one consolidation may move (None: any number).
     `history`: how strongly past usage corrects over-quota weights (k of the fair share). `deserved_in_full`: when more
     is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
-    that one cycle may try while it looks for victims; what is cut is said, and comes first next time.
+    that one cycle may try while it looks for victims, of which one group gets a quarter at most; what is cut is said,
+    and comes first next time. `idle_moves`: pods that an idle cycle may move to free whole nodes and NVLink domains.
+    `reservations`: groups that may have room reserved at a time (0: those behind just pass). `forecast`: instants that
+    are looked at ahead, to estimate starts of the `forecast_groups` first groups (0: none). `ageing`: priority points
+    that waiting adds per hour, at most `ageing_cap`: it orders the groups of a queue, and lets nobody evict.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -62,14 +70,29 @@ class Rules:
     history: float = 1.0
     deserved_in_full: bool = False
     search_budget: int = 200_000
+    idle_moves: int = 0
+    reservations: int = 1
+    forecast: int = 0
+    forecast_groups: int = 100
+    ageing: float = 0.0
+    ageing_cap: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.staleness_grace >= 0:
             raise InvalidInput("rules: staleness_grace", f"{self.staleness_grace} is not usable", "give 0 s or more")
         if not 1 <= self.saturation_multiplier < math.inf:
             raise InvalidInput("rules: saturation_multiplier", f"is {self.saturation_multiplier}", "give 1 or more")
+        if self.idle_moves < 0:
+            raise InvalidInput("rules: idle_moves", f"is {self.idle_moves}", "give 0 (never) or more")
         if self.search_budget < 1:
             raise InvalidInput("rules: search_budget", f"is {self.search_budget}", "give 1 or more")
+        for what in ("reservations", "forecast", "forecast_groups", "ageing", "ageing_cap"):
+            if not getattr(self, what) >= 0:
+                raise InvalidInput(f"rules: {what}", f"is {getattr(self, what)}", "give 0 or more")
+
+    def aged(self, group: PodGroup, now: float) -> float:
+        """The priority of a group that waits, with what its waiting has added."""
+        return group.priority + min(self.ageing_cap, self.ageing * max(0.0, now - group.queued) / HOUR)
 
 
 KAI_RULES: Final = Rules(
@@ -77,5 +100,6 @@ KAI_RULES: Final = Rules(
     victim_order=VictimOrder.YOUNGEST,
     staleness_grace=0.0,
     max_moves=None,
+    reservations=0,
     deserved_in_full=True,
 )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 from quartermaster.model.errors import InvalidInput
@@ -34,7 +35,7 @@ GroupKey = Callable[[PodGroup], Any]
 
 def by_priority_and_age(group: PodGroup) -> tuple[float, float, str]:
     """The order inside a queue when no job-level policy says otherwise."""
-    return -group.priority, group.created, group.name
+    return -group.priority, group.queued, group.name
 
 
 class Turns:
@@ -42,7 +43,8 @@ class Turns:
 
     `pop` gives the next group, `gate` says why its queue may not have it now, `settle` is told that something of it was
     placed, `push` takes a group that wants to grow. Without a `standing` there is one queue and nothing to check (see
-    `needs_standing`). Raises `InvalidInput` for a group whose queue is not a leaf.
+    `needs_standing`). `priority` replaces what a group states. Raises `InvalidInput` for a group whose queue is not a
+    leaf.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Turns:
         presence: Presence,
         group_key: GroupKey | None = None,
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
+        priority: Callable[[PodGroup], float] = attrgetter("priority"),
     ) -> None:
+        self._priority = priority
         self._tree, self._standing = tree, standing
         self._key = group_key
         self._stage = presence.stage
@@ -82,7 +86,7 @@ class Turns:
         """The key; ours has, after the priority, groups below their minimum, then those at it, then those above."""
         if self._key is not None:
             return (self._key(group),)
-        return -group.priority, self._stage(group), group.created, group.name
+        return -self._priority(group), self._stage(group), group.queued, group.name
 
     # ---- handing out
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -23,12 +23,13 @@ from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import Queue, QueueTree, Quota
+from quartermaster.model.reservation import Reservation
 from quartermaster.model.units import DEVICE, GPU
 from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.policies.catalogue import find, placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.policies.simple import FirstFit
-from quartermaster.scheduling.rules import Action
+from quartermaster.scheduling.rules import Action, Rules
 from quartermaster.scheduling.turns import by_priority_and_age
 from quartermaster.simulation.progress import JOB_POLICIES, Progress, order_of
 from quartermaster.simulation.replan import touched
@@ -126,6 +127,7 @@ class JobSimulation:
             migrate=self._per_event and not pooled,
             explain=False,
             actions=(Action.ALLOCATE,),
+            rules=Rules(reservations=int(bool(jobs and jobs.backfills))),
         )
         self._rng = np.random.default_rng(seed)
         self._running: list[Progress] = []
@@ -137,6 +139,7 @@ class JobSimulation:
         self._last = 0
         self._front = 0
         self._shares: dict[str, int] = {}
+        self._reserved: dict[str, Reservation] = {}
         self.log = _Log()
 
     def run(self) -> dict[str, float]:
@@ -287,6 +290,10 @@ class JobSimulation:
         Where running jobs migrate, each into the gap before it, all of them are looked at.
         """
         room, line, policies = self._room, self._line, self._policies
+        if self._order is not None and self._order.strict:
+            return line.in_turn(room)
+        if self._order is not None and self._order.backfills:
+            return line.could_pass(room)
         if not policies.replan:
             return line.could_start(room)
         if policies.migrate:
@@ -298,7 +305,14 @@ class JobSimulation:
         state = self._state
         demand = None if self._order else {name: {GPU: gpus * DEVICE} for name, gpus in self._line.gpus.items()}
         groups = [progress.group for progress in offered]
-        plan = cycle(state.borrow(), self._policies, groups=groups, now=now, rng=self._rng, demand=demand)
+        running: list[PodGroup] = []
+        if self._order is not None and self._order.backfills:
+            running = [replace(p.group, started=now, runtime=max(0.0, p.ends - now)) for p in self._running]
+            groups = [self._with_times(progress) for progress in offered]
+        plan = cycle(
+            state.borrow(), self._policies, groups=groups, running=running, now=now, rng=self._rng, demand=demand
+        )
+        self._reserved = plan.reservations
         if not (plan.evictions or plan.placements):
             return []
         plan.apply(state)
@@ -317,6 +331,11 @@ class JobSimulation:
         if stopped:
             self._running = [progress for progress in self._running if progress.running]
         return [progress for progress in stopped if not progress.running]
+
+    def _with_times(self, progress: Progress) -> PodGroup:
+        """The group of a job that says how long it runs, with the room that was promised to it."""
+        runtime = progress.remaining + progress.job.overhead
+        return replace(progress.group, runtime=runtime, reserved=self._reserved.get(progress.job.name))
 
     def _start(self, progress: Progress, now: float) -> None:
         """The job starts, or starts again elsewhere, where the plan put it."""

@@ -53,8 +53,9 @@ class JobPolicy:
     """Which jobs run. `key` sorts those in the system; ties keep the order they are in.
 
     `moves`: keys of running jobs change as they run (and only theirs). `pooled` jobs take any free GPUs, wherever they
-    are (the simulator that the digits come from counts GPUs only); with `levels`, those of the
-    trace go before the key.
+    are (the simulator that the digits come from counts GPUs only); with `levels`, those of the trace go before the key.
+    Under `strict`, nobody passes a job that waits; under `backfills`, whoever does not delay it may (run times are
+    known). Otherwise everybody who fits may.
     """
 
     key: Callable[[Progress], Any]
@@ -62,10 +63,14 @@ class JobPolicy:
     moves: bool = False
     pooled: bool = False
     levels: bool = False
+    strict: bool = False
+    backfills: bool = False
 
 
 JOB_POLICIES = {
     "fifo": JobPolicy(key=lambda p: p.job.submit),
+    "fifo-strict": JobPolicy(key=lambda p: p.job.submit, strict=True),
+    "backfill": JobPolicy(key=lambda p: p.job.submit, backfills=True),
     "sjf": JobPolicy(key=lambda p: p.job.duration),
     "srtf": JobPolicy(key=lambda p: p.remaining, preempts=True, moves=True),
     "srsf": JobPolicy(key=lambda p: p.remaining * p.job.gpus, preempts=True, moves=True),

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from heapq import merge
 from typing import Any, Protocol
 
 from quartermaster.simulation.progress import Places, Progress, order_of
+
+DEPTH = 100
+"""Jobs of each size that are tried as backfill (Slurm's `bf_max_job_test` is the like of it)."""
 
 
 class Capacity(Protocol):
@@ -230,6 +234,27 @@ class WaitingLine:
         if len({queue for queue, _ in chosen}) > 1:
             found.extend(self._in_front(chosen))
         return found
+
+    def in_turn(self, room: Capacity) -> list[Progress]:
+        """The jobs that start when nobody passes: in order, until one does not fit. For first fit."""
+        mark, found = room.mark(), []
+        for progress in merge(*self._lines.values(), key=order_of):
+            if not room.fits(progress.job.gpus):
+                break
+            room.take(room.first_fit(progress.job.gpus))
+            found.append(progress)
+        room.back(mark)
+        return found
+
+    def could_pass(self, room: Capacity) -> list[Progress]:
+        """The jobs to decide on when only those may pass that delay nobody: who could start, and the first who cannot.
+
+        Whether a job may pass depends on how long it runs, so of each size `DEPTH` jobs are looked at.
+        """
+        lines = {size: line for (_, size), line in self._lines.items()}
+        if not any(room.fits(size) for size in lines):
+            return []
+        return [p for size, line in lines.items() for p in (line[:DEPTH] if room.fits(size) else line[:1])]
 
     def _in_front(self, chosen: dict[tuple[str, int], list[Progress]]) -> Iterator[Progress]:
         sizes = sorted({size for _, size in self._lines}, reverse=True)

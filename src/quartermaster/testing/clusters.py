@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from quartermaster.model.labels import AffinityTerm, LabelSelector, Taint, Toleration
+from quartermaster.model.locality import Locality, TopologyPolicy, TopologyScope, Zone
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
@@ -25,7 +26,7 @@ def nodes(draw: st.DrawFn, *, max_size: int = 8) -> list[Node]:
     return [
         Node(
             name=f"n{index}",
-            cpu=draw(st.sampled_from((4000, 8000))),
+            cpu=(cpu := draw(st.sampled_from((4000, 8000)))),
             memory=draw(st.sampled_from((8, 16))) * GIB,
             pods=draw(st.sampled_from((3, 100))),
             extended=draw(st.sampled_from(({}, {"nic": 2}))),
@@ -35,9 +36,36 @@ def nodes(draw: st.DrawFn, *, max_size: int = 8) -> list[Node]:
             labels={"zone": draw(st.sampled_from(ZONES)), "host": f"n{index}"},
             taints=draw(st.sampled_from(((), (), (TAINT,)))),
             schedulable=draw(st.sampled_from((True, True, True, False))),
+            locality=draw(st.none() | localities(cpu=cpu, gpus=gpus)),
         )
         for index in range(count)
     ]
+
+
+@st.composite
+def localities(draw: st.DrawFn, *, cpu: int, gpus: int) -> Locality:
+    """One to three zones that share a node's cores, GPUs and a NIC evenly or nearly so, and some links."""
+    count = draw(st.integers(1, 3))
+    of = [draw(st.integers(0, count - 1)) for _ in range(gpus)]
+    pairs = tuple((gpu, gpu + 1) for gpu in range(0, gpus - 1, 2))
+    zones = tuple(
+        Zone(
+            id=f"zone-{zone}",
+            allocatable=(("cpu", cpu // 1000 // count * 1000), ("nic", int(zone == 0))),
+            gpus=tuple(gpu for gpu in range(gpus) if of[gpu] == zone),
+        )
+        for zone in range(count)
+    )
+    return Locality(
+        policy=draw(st.sampled_from(TopologyPolicy)),
+        scope=draw(st.sampled_from(TopologyScope)),
+        pins_cpu=draw(st.booleans()),
+        threads=draw(st.sampled_from((1, 1, 2))),
+        zones=zones,
+        nvlink=draw(st.sampled_from(((), pairs))),
+        rails=draw(st.sampled_from(((), tuple(range(gpus))))),
+        network=frozenset({"nic"}),
+    )
 
 
 @st.composite
@@ -66,8 +94,9 @@ def specs(draw: st.DrawFn, *, plain: bool = False) -> PodSpec:
     )
     extended = draw(st.sampled_from(((), (), (("nic", 1),))))
     gpu = draw(gpu_requests())
+    guaranteed = draw(st.booleans())
     if plain:
-        return PodSpec(cpu=cpu, memory=memory, extended=extended, gpu=gpu)
+        return PodSpec(cpu=cpu, memory=memory, extended=extended, gpu=gpu, guaranteed=guaranteed)
     app = draw(st.sampled_from(("x", "y")))
     key = draw(st.sampled_from(("zone", "host")))
     term = AffinityTerm(
@@ -87,6 +116,7 @@ def specs(draw: st.DrawFn, *, plain: bool = False) -> PodSpec:
         labels=(("app", app),),
         affinity=(term,) if how == "with" else (),
         anti_affinity=(term,) if how == "apart" else (),
+        guaranteed=guaranteed,
     )
 
 

@@ -18,8 +18,12 @@ from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.policies.catalogue import placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.presence import Presence
+from quartermaster.scheduling.rules import Action
 from quartermaster.scheduling.standing import Standing
 from quartermaster.whatif.situation import Place, Situation
+
+FORECAST = 64
+"""Instants that are looked at ahead to estimate starts, if the rules of the situation name no number."""
 
 ROUNDS = 32
 """Cycles after which a situation that is still changing is called restless."""
@@ -82,7 +86,7 @@ def _decide(situation: Situation, placement: PlacementPolicy) -> Plan:
             placement=placement,
             queues=situation.queues,
             topologies=situation.topologies,
-            rules=situation.rules,
+            rules=replace(situation.rules, forecast=situation.rules.forecast or FORECAST),
             actions=situation.actions,
             budgets=situation.budgets,
             prices=situation.prices,
@@ -138,6 +142,7 @@ def _covered(situation: Situation, pods: set[str], budget: DisruptionBudget) -> 
 
 def _with_history(after: Situation, plan: Plan, gone: set[str]) -> list[PodGroup]:
     presence = after.presence()
+    stopped = {evict.pod for evict in plan.evictions if evict.action == Action.MAX_RUNTIME}
     found = []
     for group in after.groups:
         there = presence.satisfied(group.root) and bool(presence.running(group.root))
@@ -148,6 +153,8 @@ def _with_history(after: Situation, plan: Plan, gone: set[str]) -> list[PodGroup
                 started=(after.now if group.started is None or evicted else group.started) if there else None,
                 last_evicted=after.now if evicted else group.last_evicted,
                 stale_since=None if there else plan.stale.get(group.name, group.stale_since),
+                requeued=after.now if any(pod.name in stopped for pod in group.pods) else group.requeued,
+                reserved=plan.reservations.get(group.name),
             )
         )
     return found

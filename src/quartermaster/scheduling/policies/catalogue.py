@@ -62,7 +62,12 @@ _PLACEMENT: Final[Mapping[str, tuple[Callable[[Mix], PlacementPolicy], str, str]
 }
 
 _JOB: Final[Mapping[str, tuple[str, str]]] = {
-    "fifo": ("first come first; never preempts", "baseline"),
+    "fifo": ("first come first, and whoever fits passes; never preempts", "baseline"),
+    "fifo-strict": ("first come first, and nobody passes; never preempts", "baseline"),
+    "backfill": (
+        "first come first, and who does not delay the first that waits passes; never preempts",
+        "EASY: Lifka, JSSPP'95; knows run times",
+    ),
     "sjf": ("shortest declared run time first; never preempts", "baseline, knows run times"),
     "srtf": ("shortest remaining time first; preempts", "Zhao et al., Muri, SIGCOMM'22, knows run times"),
     "srsf": ("shortest remaining GPU time first; preempts", "Zhao et al., Muri, SIGCOMM'22, knows run times"),

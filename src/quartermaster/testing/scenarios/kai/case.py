@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.locality import TopologyPolicy, TopologyScope
 
 FORMAT: Final = "kai-cases/1"
 
@@ -116,16 +117,18 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Zone(msgspec.Struct, frozen=True):
-    """What a NUMA zone has left."""
+    """What a NUMA zone can give, and what it has left."""
 
     id: str
+    allocatable: Amounts
     available: Amounts
 
 
 class Numa(msgspec.Struct, frozen=True):
     """The NUMA zones of a node and the resources that count in them."""
 
-    policy: str
+    policy: TopologyPolicy
+    scope: TopologyScope
     aligned_resources: list[str]
     zones: list[Zone]
 
@@ -228,6 +231,7 @@ class Job(msgspec.Struct, frozen=True):
     staleness_grace_period_seconds: float | None = None
     preemption_delay_seconds: float | None = None
     delete_in_test: bool = False
+    qos_class: str = ""
 
 
 class Topology(msgspec.Struct, frozen=True):

@@ -6,13 +6,14 @@ Also reads KAI's own recording into the same form, so that whatever judges our r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quartermaster.scheduling.plan import Plan, devices_of
 from quartermaster.testing.scenarios.deciding import Decide, NoChance
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, Case, Plugin, Status
 from quartermaster.testing.scenarios.kai.session import NOW, Session, open_session
 from quartermaster.testing.scenarios.kai.states import Standing, States, bumped, groups_of, initial
+from quartermaster.testing.scenarios.kai.zones import held
 
 EVERY_BIND_FAILS = "every_bind_call_fails"
 
@@ -52,7 +53,8 @@ class _Play:
     def session(self, phase: str, *, matched: bool, acting: bool = True) -> None:
         session = open_session(self.case, self.plugins, self.states)
         if not acting:
-            self.rounds.append(Round(phase=phase, matched=matched, before=self.states, after=self.states))
+            here = Round(phase=phase, matched=matched, before=self.states, after=self.states, zones=_zones(self.states))
+            self.rounds.append(here)
             return
         plan = self.decide(
             session.state.borrow(),
@@ -63,7 +65,7 @@ class _Play:
             rng=NoChance(),
         )
         fails = bool(self.case.harness_overrides.get(EVERY_BIND_FAILS))
-        self.rounds.append(_carried_out(plan, self.states, phase=phase, matched=matched, binds_fail=fails))
+        self.rounds.append(_carried_out(self.case, plan, self.states, phase=phase, matched=matched, binds_fail=fails))
         self.states = bumped(self.case, self.rounds[-1].after)
 
 
@@ -81,17 +83,18 @@ def play(case: Case, plugins: Sequence[Plugin], decide: Decide) -> list[Round]:
     return run.rounds
 
 
-def _carried_out(plan: Plan, before: States, *, phase: str, matched: bool, binds_fail: bool) -> Round:
-    after = dict(before)
+def _carried_out(case: Case, plan: Plan, before: States, *, phase: str, matched: bool, binds_fail: bool) -> Round:
+    after, numa = dict(before), {node.name: node.numa for node in case.nodes}
     binds = pipelines = 0
     for evict in plan.evictions:
-        after[evict.pod] = Standing(Status.RELEASING, before[evict.pod].node, before[evict.pod].devices)
+        after[evict.pod] = replace(before[evict.pod], status=Status.RELEASING)
     for placement in plan.placements:
         if binds_fail and not placement.nominated:
             continue
         status = Status.PIPELINED if placement.nominated else Status.BINDING
         for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
-            after[pod] = Standing(status, plan.nodes[row], devices_of(mask))
+            node = plan.nodes[row]
+            after[pod] = Standing(status, node, devices_of(mask), held(mask, numa[node]))
         if placement.nominated:
             pipelines += len(placement.pods)
         else:
@@ -104,7 +107,12 @@ def _carried_out(plan: Plan, before: States, *, phase: str, matched: bool, binds
         binds=binds,
         evicted=tuple(evict.pod for evict in plan.evictions),
         pipelines=pipelines,
+        zones=_zones(after),
     )
+
+
+def _zones(states: States) -> dict[str, list[int]]:
+    return {task: sorted(at.zones) for task, at in states.items() if at.zones}
 
 
 def recorded(case: Case) -> list[Round]:

@@ -23,6 +23,7 @@ from quartermaster.scheduling.rules import KAI_RULES, Action, Rules
 from quartermaster.testing.scenarios.kai import case as kai
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, OVER, PLACED, Case, Status, Task
 from quartermaster.testing.scenarios.kai.states import States, gpus_of
+from quartermaster.testing.scenarios.kai.zones import locality
 
 NOW: Final = 1_000_000.0
 """Virtual time of every session: ages are counted back from it, so any value after the oldest job will do."""
@@ -71,7 +72,13 @@ def open_session(case: Case, plugins: Sequence[kai.Plugin], states: States) -> S
         at = states[task.task_id]
         if at.status in PLACED and at.node:
             state.assume(
-                task.task_id, specs[task.task_id], at.node, at.devices, queue=job.queue, preemptible=job.preemptible
+                task.task_id,
+                specs[task.task_id],
+                at.node,
+                at.devices,
+                queue=job.queue,
+                preemptible=job.preemptible,
+                zones=at.zones,
             )
             if at.status in {Status.RELEASING, Status.STUCK}:
                 state.leave(task.task_id, frees=at.status is Status.RELEASING)
@@ -117,6 +124,7 @@ def _node(node: kai.Node) -> model_node.Node:
         gpus=round(have.gpu_count),
         gpu_memory=node.gpu_memory_mib_per_device * MIB,
         labels=node.labels,
+        locality=None if node.numa is None else locality(node.numa),
     )
 
 
@@ -138,6 +146,7 @@ def _spec(case: Case, job: kai.Job, task: Task, *, predicates: bool) -> PodSpec:
         anti_affinity=terms.get("apart", ()),
         namespace=job.namespace,
         labels=tuple(sorted(task.pod_affinity_labels.items())),
+        guaranteed=job.qos_class == "Guaranteed",
     )
 
 

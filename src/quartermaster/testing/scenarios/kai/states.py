@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quartermaster.testing.scenarios.kai.case import PLACED, Case, Job, Node, Status, Task
+from quartermaster.testing.scenarios.kai.zones import ZoneAmounts, annotated
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A task's status, its node ("" for none) and the indexes of its GPUs there."""
+    """A task's status, its node ("" for none), the indexes of its GPUs there and what it holds in zones, if known."""
 
     status: Status
     node: str = ""
     devices: tuple[int, ...] = ()
+    zones: ZoneAmounts | None = None
 
 
 States = Mapping[str, Standing]
@@ -58,7 +60,7 @@ def initial(case: Case) -> dict[str, Standing]:
                 start = min(given, last - count)
                 given = start + count
                 devices = tuple(range(start, start + count))
-            states[task.task_id] = Standing(task.state, node.name, devices)
+            states[task.task_id] = Standing(task.state, node.name, devices, annotated(task, node))
     return states
 
 
@@ -103,5 +105,5 @@ def _next(job: Job, now: Standing) -> Standing:
     if now.status is Status.PIPELINED or (now.status is Status.RELEASING and not job.delete_in_test):
         return PENDING
     if now.status is Status.BINDING:
-        return Standing(Status.RUNNING, now.node, now.devices)
+        return Standing(Status.RUNNING, now.node, now.devices, now.zones)
     return now

@@ -19,8 +19,10 @@ from quartermaster.model.labels import LabelSelector
 from quartermaster.model.node import Node
 from quartermaster.model.pod import Pod
 from quartermaster.model.podgroup import PodGroup
+from quartermaster.model.reservation import Reservation
 from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.plan import Plan, devices_of
+from quartermaster.scheduling.rules import Action
 from quartermaster.testing.scenarios.invariants import Seat, overbooked, satisfied
 from quartermaster.testing.scenarios.timeline import document as doc
 
@@ -46,6 +48,8 @@ class Entry:
     ended: float | None = None
     last_evicted: float | None = None
     stale_since: float | None = None
+    requeued: float | None = None
+    reserved: Reservation | None = None
     evicted: int = 0
     reason: str = ""
     pods: tuple[Pod, ...] = field(init=False)
@@ -138,7 +142,12 @@ class World:
     def as_group(self, entry: Entry) -> PodGroup:
         """The group with its history."""
         return replace(
-            entry.group, started=entry.started, last_evicted=entry.last_evicted, stale_since=entry.stale_since
+            entry.group,
+            started=entry.started,
+            last_evicted=entry.last_evicted,
+            stale_since=entry.stale_since,
+            requeued=entry.requeued,
+            reserved=entry.reserved,
         )
 
     def budgets(self) -> list[DisruptionBudget]:
@@ -248,6 +257,8 @@ class World:
             self.places[evict.pod].gone_at = self.now + self.scenario.grace
             entry.last_evicted = self.now
             entry.evicted += 1
+            if evict.action == Action.MAX_RUNTIME:
+                entry.requeued = self.now
             self.ledger.evictions += 1
         for placement in plan.placements:
             seats = [
@@ -261,6 +272,7 @@ class World:
                 self.places.update({seat.pod: Place(seat.node, seat.devices, self.now) for seat in seats})
         for entry in self.present():
             entry.reason = ""
+            entry.reserved = plan.reservations.get(entry.group.name)
         for one in plan.unschedulable:
             self.entries[one.group].reason = str(one.explanation)
         self._look_after()
