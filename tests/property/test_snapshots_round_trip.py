@@ -120,6 +120,7 @@ def test_what_is_written_is_read(situation: Situation, name: str) -> None:
 
 @given(situations())
 def test_it_is_decided_on_alike(situation: Situation) -> None:
+    situation = replace(situation, groups=tuple(replace(group, reserved=None) for group in situation.groups))
     again = read(dump(situation, name="s.json"), file="s.json", as_json=True)
     plans = []
     for one in (situation, again):

@@ -96,18 +96,28 @@ def queues(written: Sequence[doc.Queue]) -> QueueTree:
             parent=queue.parent,
             priority=queue.priority,
             created=float(number) if queue.created is None else queue.created,
-            quotas={
-                GPU: _quota(queue.gpu, 1),
-                CPU: _quota(queue.cpu, 1000),
-                MEMORY: _quota(queue.memory, 1),
-                **{gpu_model_resource(model): _quota(quota, 1) for model, quota in queue.gpu_models.items()},
-            },
+            quotas=dict(_quotas(queue)),
             usage=queue.usage,
             reclaim_min_runtime=queue.reclaim_min_runtime,
             preempt_min_runtime=queue.preempt_min_runtime,
         )
         for number, queue in enumerate(written)
     )
+
+
+def _quotas(queue: doc.Queue) -> Iterator[tuple[str, Quota]]:
+    written: list[tuple[str, doc.Quota | None, int]] = [
+        (GPU, queue.gpu, 1),
+        (CPU, queue.cpu, 1000),
+        (MEMORY, queue.memory, 1),
+        *((gpu_model_resource(model), quota, 1) for model, quota in queue.gpu_models.items()),
+    ]
+    for resource, quota, unit in written:
+        try:
+            yield resource, _quota(quota, unit)
+        except InvalidInput as wrong:
+            field = wrong.field.replace("quota: ", "")
+            raise InvalidInput(f"queue '{queue.name}': {resource}: {field}", wrong.problem, wrong.fix) from None
 
 
 def _quota(quota: doc.Quota | None, unit: int) -> Quota:
