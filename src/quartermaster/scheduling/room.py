@@ -231,9 +231,14 @@ class Room(Placer):
         count = 1
         booked: dict[tuple[str, bool], tuple[Unit, list[int], dict[str, int]]] = {}
         there, law = self.state.pods, self.law
+        kept: dict[str, int] = {}
         for index, unit in enumerate(() if moves or not lacking else self._ordered.each()):
             pods = self._victims.alive(unit)
-            if pods and law.may_take(unit, pods):
+            if pods and not law.may_take(unit, pods):
+                shield = law.shield(unit, pods)
+                if shield:
+                    kept[shield] = kept.get(shield, 0) + len(pods)
+            elif pods:
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
                 account = (unit.group.queue, unit.group.preemptible)
@@ -249,10 +254,12 @@ class Room(Placer):
         for unit, shapes, amounts in booked.values():
             law.take(unit, shapes, amounts, -1)
         for name in sorted(lacking):
-            return (
-                f"{readable(asked[name], name)} {name} asked, {readable(free[name], name)} free and "
-                f"{readable(total[name] - free[name], name)} to be had from others"
+            need, have, more = asked[name], free[name], total[name] - free[name]
+            told = f"{readable(need - have - more, name)} {name} short: {readable(need, name)} asked"
+            told += f", {readable(have, name)} free" + (
+                f", {readable(more, name)} to be had from others" if more else ""
             )
+            return told + "".join(f", {pods} more pod(s) kept by {shield}" for shield, pods in kept.items())
         return count
 
     def exhausted(self, limit: int) -> bool:
