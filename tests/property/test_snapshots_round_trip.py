@@ -64,7 +64,7 @@ def situations(draw: st.DrawFn) -> Situation:
                 runtime=draw(TIMES),
                 max_runtime=draw(TIMES),
                 requeued=draw(TIMES),
-                reserved=draw(st.sampled_from((None, Reservation(7.5, (Seat("p", "n0", (1, 2)),))))),
+                reserved=draw(st.sampled_from((None, Reservation(7.5, (Seat(next(group.pods).name, "n0", (1, 2)),))))),
                 staleness_grace=draw(st.sampled_from((None, 3.0, float("inf")))),
                 preemption_delay=draw(st.sampled_from((0.0, 0.5))),
             )

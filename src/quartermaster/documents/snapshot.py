@@ -134,6 +134,8 @@ def situation(snapshot: Snapshot) -> Situation:
     for workload, group in building.groups(snapshot.workloads):
         groups.append(_with_history(group, workload))
         mine = {pod.name for pod in group.pods}
+        for pod in () if workload.reserved is None else workload.reserved.places:
+            building.known(f"workload '{workload.name}': reserved", pod, mine)
         places |= {pod: _place(seat) for pod, seat in workload.places.items() if pod in mine}
     for workload in snapshot.workloads:
         for pod in workload.places.keys() - places.keys():

@@ -92,7 +92,7 @@ class Law:
     def shield(self, unit: Unit, pods: Sequence[str]) -> str:
         """What protects these pods of a unit whatever the queues hold; empty: nothing does."""
         if self._protected(unit):
-            return "their minimum run time"
+            return "minimum run times"
         return "" if self._budgets.allow(pods) else "disruption budgets"
 
     def take(self, unit: Unit, shapes: Sequence[int], amounts: dict[str, int], sign: int = 1) -> None:

@@ -169,7 +169,7 @@ class Making:
         if room.cut:
             if group.name not in self.plan.cut:
                 self.plan.cut.append(group.name)
-            return f"the search was cut after {budget.spent} tries; it goes on in the next cycle"
+            return f"the search was cut after {budget.spent} tries and goes on in the next cycle"
         self._failed[signature] = note
         return note
 

@@ -232,13 +232,15 @@ class Room(Placer):
         booked: dict[tuple[str, bool], tuple[Unit, list[int], dict[str, int]]] = {}
         there, law = self.state.pods, self.law
         kept: dict[str, int] = {}
+        counted: set[str] = set()  # The last unit of an elastic group names all its pods.
         for index, unit in enumerate(() if moves or not lacking else self._ordered.each()):
-            pods = self._victims.alive(unit)
+            pods = [pod for pod in self._victims.alive(unit) if pod not in counted]
             if pods and not law.may_take(unit, pods):
                 shield = law.shield(unit, pods)
                 if shield:
                     kept[shield] = kept.get(shield, 0) + len(pods)
             elif pods:
+                counted.update(pods)
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
                 account = (unit.group.queue, unit.group.preemptible)
@@ -259,7 +261,9 @@ class Room(Placer):
             told += f", {readable(have, name)} free" + (
                 f", {readable(more, name)} to be had from others" if more else ""
             )
-            return told + "".join(f", {pods} more pod(s) kept by {shield}" for shield, pods in kept.items())
+            return told + "".join(
+                f", {shield} keep {pods} more {'pod' if pods == 1 else 'pods'}" for shield, pods in kept.items()
+            )
         return count
 
     def exhausted(self, limit: int) -> bool:

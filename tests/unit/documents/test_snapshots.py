@@ -46,7 +46,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
         (
             "count: 2, pod: {gpus: 1}",
             "sub-groups: [&x {name: x, sub-groups: [*x]}]",
-            "s.yaml: workloads[0].sub-groups[0].sub-groups[0]: contains itself; write out what the alias (*) stands for",
+            "s.yaml: workloads[0].sub-groups[0].sub-groups[0]: contains itself; write out what the alias",
         ),
         (
             "gpu: {deserved: 4}",

@@ -48,7 +48,7 @@ workloads:
 cluster: {nodes: [{name: n, count: 2, gpus: 4}]}
 queues: [{name: a, gpu: {deserved: 4}}, {name: b}]
 workloads:
-  - {name: old, queue: a, priority: 100, pod: {gpus: 4}, started: 0, places: {old-0: {node: n-0, devices: [0, 1, 2, 3]}}}
+  - {name: old, queue: a, priority: 100, pod: {gpus: 4}, places: {old-0: {node: n-0, devices: [0, 1, 2, 3]}}}
   - {name: w, queue: a, priority: 100, pod: {gpus: 2}}
 """,
     "a reclaim that fair share refuses": """
