@@ -115,7 +115,11 @@ def as_json(found: Comparison, *, changes: Sequence[str], group: str | None) -> 
             for one in found.differences
             if group in {None, one.group}
         ],
-        "waiting": {name: why for name, why in found.waiting.items() if group in {None, name}},
+        "waiting": [
+            {"group": name, "reason": why, "expected_start": found.starts.get(name)}
+            for name, why in found.waiting.items()
+            if group in {None, name}
+        ],
         "queues": [_entitlement_json(one) for one in found.entitlements],
         "rested": found.rested,
     }

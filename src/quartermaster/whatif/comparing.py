@@ -67,10 +67,11 @@ class Entitlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that differs. `waiting`: all that wait in the end, and why."""
+    """Everything that differs. `waiting`: all that wait in the end, and why; `starts`: when they probably start."""
 
     differences: tuple[Difference, ...]
     waiting: Mapping[str, str]
+    starts: Mapping[str, float]
     entitlements: tuple[Entitlement, ...]
     rested: bool
 
@@ -83,6 +84,7 @@ def compare(now: Situation, before: Rest, after: Rest) -> Comparison:
     return Comparison(
         differences=tuple(sorted(found, key=lambda one: order.index(one.verb))),
         waiting={name: str(why) for name, why in after.waiting.items()},
+        starts=after.starts,
         entitlements=tuple(_entitlements(before, after)),
         rested=before.rested and after.rested,
     )

@@ -41,11 +41,14 @@ class Books:
 class Rest:
     """What came of a situation. `waiting`: why, for every group that the last cycle left waiting.
 
+    `starts`: when these will probably start, in virtual seconds, as far as it can be known.
+
     `evictions` are all that there were on the way, in order. `rested` is false if it was still changing after `rounds`.
     """
 
     situation: Situation
     waiting: dict[str, Explanation]
+    starts: dict[str, float]
     evictions: tuple[Evict, ...]
     books: dict[str, dict[str, Books]]
     rounds: int
@@ -72,6 +75,7 @@ def settle(situation: Situation, *, placement: PlacementPolicy, rounds: int = RO
     return Rest(
         situation=situation,
         waiting={one.group: one.explanation for one in plan.unschedulable},
+        starts={name: start for name, start in plan.starts.items() if start is not None},
         evictions=tuple(evictions),
         books=books(situation),
         rounds=done,
@@ -181,4 +185,4 @@ def books(situation: Situation) -> dict[str, dict[str, Books]]:
 
 def as_it_is(situation: Situation) -> Rest:
     """A situation on which nothing was decided yet, to compare with what comes of it."""
-    return Rest(situation=situation, waiting={}, evictions=(), books=books(situation), rounds=0, rested=True)
+    return Rest(situation=situation, waiting={}, starts={}, evictions=(), books=books(situation), rounds=0, rested=True)

@@ -35,7 +35,7 @@ def test_json_is_the_documented_schema(capsys: pytest.CaptureFixture[str]) -> No
             "reasons": [],
         }
     ]
-    assert (document["waiting"], document["rested"]) == ({}, True)
+    assert (document["waiting"], document["rested"]) == ([], True)
     (research,) = [row for row in document["queues"] if (row["queue"], row["resource"]) == ("research", "gpu")]
     assert research["before"] == {"deserved": 16, "limit": None, "fair_share": 24, "used": 20}
     assert research["after"] == {"deserved": 16, "limit": 40, "fair_share": 36, "used": 36}

@@ -121,6 +121,15 @@ def test_pods_that_are_leaving_have_left(now: Situation) -> None:
     assert rest.situation.places.keys() & {"next-0", "guest-0-0"}
 
 
+def test_starts_are_expected_where_run_times_are_declared() -> None:
+    now = read(
+        TEXT.replace("started: 0, places: {own", "runtime: 400, started: 0, places: {own").encode(), file="s.yaml"
+    )
+    comparison = compare(now, as_it_is(now), settle(now, placement=policy_of(now)))
+    assert comparison.starts == {"next": 400.0}
+    assert "expected to start in 300 s" in comparison.waiting["next"]
+
+
 def test_too_few_rounds_are_said(now: Situation) -> None:
     changed = changes.add_nodes(now, changes.nodes_like(now, "n-1", 1))
     assert not settle(changed, placement=policy_of(now), rounds=1).rested
