@@ -7,6 +7,7 @@ import sys
 
 from benchmarks import backfill, kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
+from quartermaster.cli.collector import tune_collector
 
 SUITES = {
     "scheduling": scheduling.figures,
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("name", nargs="?", choices=sorted(known), help=f"all but {', '.join(LONG)} if not given")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     options = parser.parse_args()
+    tune_collector()
     figures: list[Figure] = []
     for name in [options.name] if options.name else SUITES:
         for figure in known[name]():

@@ -84,13 +84,20 @@ class World:
                 assert reservation.start >= now
                 self.promised.setdefault(name, (now, reservation.start))
 
-    def broken(self) -> list[str]:
-        """Promises that were not kept, but for those whose room a group that comes before them got."""
+    def broken(self, *, outranked: bool = False) -> list[str]:
+        """Promises that were not kept, but for those whose room a group that comes before them got.
+
+        `outranked`: or for which such a group waited meanwhile, and had the one reservation instead.
+        """
         rank = {group.name: by_priority_and_age(group) for group in self.groups}
         found = []
         for name, (given_at, date) in self.promised.items():
-            before = any(rank[other] < rank[name] and given_at < at <= date for other, at in self.starts.items())
-            # Placed in the same cycle as the promise, but before: those were known when it was given.
+            before = any(
+                rank[other.name] < rank[name]
+                and given_at < (start := self.starts.get(other.name, math.inf))
+                and (start <= date or (outranked and other.created <= date))
+                for other in self.groups
+            )
             if self.starts.get(name, math.inf) > date and not before:
                 found.append(f"{name}: promised {date}, got {self.starts.get(name)}")
         return found
@@ -156,7 +163,7 @@ def test_the_head_starts_no_later_than_first_promised(nodes: list[Node], groups:
 def test_only_those_who_come_before_can_delay_it(nodes: list[Node], groups: list[PodGroup], policy: str) -> None:
     world = World(nodes, groups, Rules(), policy)
     world.run()
-    assert world.broken() == []
+    assert world.broken(outranked=True) == []
 
 
 @given(clusters(), workloads(), st.data())

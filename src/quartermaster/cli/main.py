@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from quartermaster.cli.collector import tune_collector
 from quartermaster.model.errors import InvalidInput
 
 EXIT_BAD_INPUT = 2
@@ -208,6 +209,7 @@ def _dispatch(options: argparse.Namespace) -> int:
 
 def run() -> NoReturn:
     """The console script. A reader that hangs up (``| head``) is no error."""
+    tune_collector()
     try:
         code = main()
         sys.stdout.flush()

@@ -23,9 +23,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
 
-import numpy as np
-
-from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
@@ -35,28 +32,27 @@ from quartermaster.model.pod import Pod
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.model.topology import Topology
+from quartermaster.scheduling.ending import evict_overdue, evict_stale
 from quartermaster.scheduling.estimates import Estimates
 from quartermaster.scheduling.explaining import explain
 from quartermaster.scheduling.forecasting import forecast
 from quartermaster.scheduling.gangs import Gangs, Shortfall
+from quartermaster.scheduling.later import Later
 from quartermaster.scheduling.making import Making
-from quartermaster.scheduling.placing import Patient, Placer, Rng
+from quartermaster.scheduling.placing import Placer, Rng
 from quartermaster.scheduling.plan import (
-    Evict,
     Explanation,
     GroupPlacement,
     Plan,
     Unschedulable,
     record,
     taken_from,
-    without,
 )
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.presence import Presence
+from quartermaster.scheduling.replanning import Replan
 from quartermaster.scheduling.reserving import Ahead, sit
-from quartermaster.scheduling.room import free_for
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
-from quartermaster.scheduling.stale import stale_gangs
 from quartermaster.scheduling.standing import Standing
 from quartermaster.scheduling.tidying import Tidying
 from quartermaster.scheduling.turns import GroupKey, Turns, needs_standing
@@ -199,7 +195,7 @@ class _Cycle:
         self._leaving = dict(self._state.leaving)
         self._placer = Placer(statement, policy=policies.placement, rng=rng)
         self._gangs = Gangs(self._placer, topologies=policies.topologies, leaving=self._leaving)
-        self._later: _Later | None = None
+        self._later: Later | None = None
         self._ahead = Ahead(
             limit=0 if policies.replan else policies.rules.reservations,
             estimates=policies.estimates,
@@ -209,7 +205,7 @@ class _Cycle:
             leaving=self._leaving,
             now=now,
         )
-        self._was: dict[str, Assignment] = {}
+        self._replan: Replan | None = None
         self._short: dict[str, tuple[PodGroup, Shortfall | str]] = {}
         self._notes: dict[str, list[str]] = {}
         self._plan = Plan([node.name if node else "" for node in self._state.nodes])
@@ -217,11 +213,15 @@ class _Cycle:
     def run(self) -> Plan:
         policies, plan = self._policies, self._plan
         if policies.replan:
-            self._was = self._displace()
+            self._replan = Replan(self._statement, self._groups)
         if any(self._leaving.values()):
-            for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
-                self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
-            self._later = _Later(self._state, self._leaving, policies, self._rng)
+            self._later = Later(
+                self._state,
+                self._leaving,
+                placement=policies.placement,
+                topologies=policies.topologies,
+                rng=self._rng,
+            )
         idle_moves = policies.rules.idle_moves
         makes_room = bool(self._running and (self._groups or idle_moves)) and any(
             action in policies.actions for action in ROOM_ACTIONS
@@ -233,12 +233,14 @@ class _Cycle:
             self._allocate(standing)
         if makes_room and standing is not None and not policies.replan:
             self._make_room(standing)
+        everyone = (*self._groups, *self._running)
         if Action.STALE in policies.actions:
-            self._evict_stale()
+            evict_stale(plan, self._state, everyone, now=self._now, grace=policies.rules.staleness_grace)
         if Action.MAX_RUNTIME in policies.actions:
-            self._evict_overdue()
+            evict_overdue(plan, self._state, everyone, now=self._now)
         plan.reservations.update(self._ahead.held)
-        self._compare()
+        if self._replan is not None:
+            self._replan.compare(plan)
         if policies.explain:
             plan.unschedulable.extend(self._explain())
         return plan
@@ -353,7 +355,7 @@ class _Cycle:
         start = len(placed.pods)
         root = group.root
         short: Shortfall | None = None
-        if self._was and not self._policies.migrate and self._stay(group):
+        if self._replan is not None and not self._policies.migrate and self._replan.stay(group):
             return None
         if len(root.pods) == 1 and root.min != 0 and root.topology is None:
             short = self._place_single(root.pods[0], account)  # By far the most common group is spared what follows.
@@ -388,7 +390,7 @@ class _Cycle:
         record(self._statement, placement)
         return True
 
-    # ---- making room, and gangs that broke
+    # ---- making room
 
     def _make_room(self, standing: Standing) -> None:
         statement = self._statement
@@ -429,70 +431,6 @@ class _Cycle:
             self._short.pop(name, None)
         self._short.update(making.withdrawn)
 
-    def _evict_stale(self) -> None:
-        plan, state = self._plan, self._state
-        there: set[str] = {pod for placement in plan.placements for pod in placement.pods}
-        gone = {evict.pod for evict in plan.evictions} - there
-        for group, since in stale_gangs((*self._groups, *self._running), state=state, also=there, gone=gone):
-            mark = since if since is not None else self._now
-            plan.stale[group.name] = mark
-            grace = group.staleness_grace if group.staleness_grace is not None else self._policies.rules.staleness_grace
-            if self._now - mark < grace:
-                continue
-            for pod in group.pods:
-                at = state.pods.get(pod.name)
-                if at is not None and pod.name not in self._leaving and pod.name not in gone | there:
-                    reason = f"gang below its minimum for {self._now - mark:g} s"
-                    plan.evictions.append(Evict(pod.name, plan.nodes[at.row], reason, Action.STALE, group.name))
-
-    def _evict_overdue(self) -> None:
-        """Evict the groups that have reached their `max_runtime`; whoever carries it out sets `requeued`."""
-        plan, state = self._plan, self._state
-        gone = {evict.pod for evict in plan.evictions}
-        for group in {group.name: group for group in (*self._groups, *self._running)}.values():
-            if group.max_runtime is None or group.started is None or self._now < group.started + group.max_runtime:
-                continue
-            for pod in group.pods:
-                at = state.pods.get(pod.name)
-                if at is not None and pod.name not in self._leaving and pod.name not in gone:
-                    reason = f"has run for its maximum of {group.max_runtime:g} s"
-                    plan.evictions.append(Evict(pod.name, plan.nodes[at.row], reason, Action.MAX_RUNTIME))
-
-    # ---- replanning
-
-    def _displace(self) -> dict[str, Assignment]:
-        """Take the preemptible groups off their nodes; returns where their pods were."""
-        there = self._state.pods
-        running = [pod.name for group in self._groups if group.preemptible for pod in group.pods if pod.name in there]
-        return {pod: self._statement.evict(pod) for pod in running}
-
-    def _stay(self, group: PodGroup) -> bool:
-        """Put a group back where it was if all of that is still free."""
-        pods = [pod.name for pod in group.pods if pod.name in self._was]
-        if not pods:
-            return False
-        mark = self._statement.checkpoint()
-        for pod in pods:
-            at = self._was[pod]
-            shape = self._state.shapes[at.shape]
-            if not free_for(self._state, shape, at):
-                self._statement.rollback(mark)
-                return False
-            self._statement.place(pod, shape, at.row, at.devices, at.account)
-        return True
-
-    def _compare(self) -> None:
-        """Turn what a replan changed into evictions, and drop the placements that changed nothing."""
-        if not self._was:
-            return
-        plan, now = self._plan, self._state.pods
-        kept = {pod for pod, before in self._was.items() if now.get(pod) == before}
-        for pod, before in self._was.items():
-            if pod not in kept:
-                plan.evictions.append(Evict(pod, plan.nodes[before.row], "replanned"))
-        if kept:
-            plan.placements[:] = [p for p in (without(p, kept) for p in plan.placements) if p.pods]
-
     # ---- explaining
 
     def _explain(self) -> Iterable[Unschedulable]:
@@ -516,26 +454,3 @@ class _Cycle:
 def _few(names: Sequence[str], most: int = 4) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-class _Later:
-    """The cluster once all pods that are leaving have left: what is placed now is placed there too."""
-
-    def __init__(self, state: ClusterState, leaving: Mapping[str, bool], policies: Policies, rng: Rng) -> None:
-        later = state.snapshot().state
-        busy = sorted({later.forget(pod).row for pod, frees in leaving.items() if frees})
-        self.statement = Statement(Snapshot(later))
-        rows = np.array(busy, dtype=np.int64)
-        self.placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
-        self._gangs = Gangs(self.placer, topologies=policies.topologies, leaving=leaving)
-
-    def follow(self, placement: GroupPlacement) -> None:
-        """Place what was placed among those that are leaving; there is room for it here."""
-        record(self.statement, placement)
-
-    def place(self, group: PodGroup, account: int) -> GroupPlacement | None:
-        """Place the next part of a group."""
-        start = len(self.placer.placed.pods)
-        if not self._gangs.advance(group, account):
-            return None
-        return taken_from(self.placer.placed, start, group=group.name, account=account, nominated=True)

@@ -25,6 +25,9 @@ Entry = tuple[float, int, int]
 """(-score, row, class): the smallest is next."""
 
 
+_UNSEEN = object()
+
+
 class Frontier:
     """Classes that fit one shape, best first.
 
@@ -136,11 +139,23 @@ class Frontier:
         if len(moved) > len(self._heap) + len(state.rows):
             self._refill()
             return
-        first, at, cost = state.first, state.class_at, self.cost
+        first, at, cost, keys = state.first, state.class_at, self.cost, state.classes.keys
+        count, share = self.shape.count, 0 if self.shape.by_memory else self.shape.share
         fresh: dict[int, int] = {}
         for row in set(moved):
             number = at[row]
-            if number >= 0 and cost.get(number, 0.0) is not None and first(number) == row:
+            if number < 0:
+                continue
+            known = cost.get(number, _UNSEEN)
+            if known is None:
+                continue
+            if known is _UNSEEN and count:
+                # Most classes that come up are too full, and most of these lack devices: said here, it costs least.
+                devices = keys[number][2]
+                if len(devices) < count or devices[count - 1] < share:
+                    cost[number] = None
+                    continue
+            if first(number) == row:
                 fresh[number] = row
         self.know(list(fresh))
         for number, row in fresh.items():

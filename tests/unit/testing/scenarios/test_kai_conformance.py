@@ -32,3 +32,11 @@ def test_the_same_is_decided_again() -> None:
     assert [(case.outcome, case.differences) for case in first.cases] == [
         (case.outcome, case.differences) for case in second.cases
     ]
+
+
+def test_nearly_all_comparable_cases_are_the_same() -> None:
+    counts = report().counts(comparable=True)
+    total = sum(counts.values())
+    assert total == 217
+    assert (counts["same"] + counts["equally-valid"]) / total >= 0.97
+    assert counts["same"] / total >= 0.85
