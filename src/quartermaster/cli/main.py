@@ -32,6 +32,16 @@ examples:
   quartermaster scenario run scenarios/kai -o json
 """
 
+_WHAT_IF_EXAMPLES = """\
+examples:
+  quartermaster what-if snapshot.yaml                          # what the scheduler does now; why the rest waits
+  quartermaster what-if snapshot.yaml --explain train
+  quartermaster what-if snapshot.yaml --add-nodes 2xnode-7     # two more like node-7
+  quartermaster what-if snapshot.yaml --add-nodes nodes.yaml --submit train.yaml
+  quartermaster what-if snapshot.yaml --quota research.gpu.deserved=16 --quota research.gpu.limit=none
+  quartermaster what-if snapshot.yaml --evict study --remove-node node-3 -o json
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Usage errors look like all other errors."""
@@ -48,6 +58,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_simulate(commands)
     _add_scenario(commands)
+    _add_what_if(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
@@ -116,6 +127,47 @@ def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("-v", "--verbose", action="store_true", help="also tell where equally valid cases differ")
 
 
+def _add_what_if(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "say what a change would do to a snapshot, and why groups wait"
+    command = commands.add_parser(
+        "what-if",
+        help=text,
+        description=text.capitalize()
+        + ". Changes are made together; without any, it is said what is decided as it is.",
+        epilog=_WHAT_IF_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("snapshot", metavar="SNAPSHOT", help="a .yaml or .json file, or either with .gz")
+    change = command.add_argument_group("changes (each may be given several times)")
+    for flag, metavar, said in (
+        ("--add-nodes", "COUNTxNODE|FILE", "add nodes like NODE, or those that a file lists"),
+        ("--remove-node", "NODE", "take a node away; its pods wait again"),
+        ("--quota", "QUEUE.RESOURCE.WHAT=VALUE", "set deserved, limit or weight of gpu, gpu/MODEL, cpu or memory"),
+        ("--submit", "FILE", "submit the workloads of a file now"),
+        ("--evict", "GROUP", "evict a group; it waits again"),
+        ("--complete", "GROUP", "a group has ended, or is deleted"),
+    ):
+        change.add_argument(flag, metavar=metavar, action=_InOrder, dest="changes", default=[], help=said)
+    out = command.add_argument_group("results")
+    out.add_argument("--explain", metavar="GROUP", help="say only what becomes of this group, and why")
+    out.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+
+
+class _InOrder(argparse.Action):
+    """Flags of several kinds, as one list in the order in which they were given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        del parser
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (option_string, values)])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
@@ -144,6 +196,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         return command(options)
     if options.command == "scenario":
         from quartermaster.cli.scenario import command  # noqa: PLC0415
+
+        return command(options)
+    if options.command == "what-if":
+        from quartermaster.cli.what_if import command  # noqa: PLC0415
 
         return command(options)
     from quartermaster.cli import lists  # noqa: PLC0415

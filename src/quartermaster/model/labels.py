@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from quartermaster.model.errors import InvalidInput
+
+HOSTNAME: Final = "kubernetes.io/hostname"
+"""The label in which every node has its name."""
 
 
 class Operator(StrEnum):

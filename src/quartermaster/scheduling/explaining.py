@@ -46,25 +46,31 @@ def amount(resource: str, value: float) -> str:
         return f"{value / 1000:g} cores"
     if resource == MEMORY or resource.endswith("storage"):
         return f"{value / GIB:.4g} GiB"
-    return f"{value:g} {resource}"
+    return f"{value:g} {'idle GPU' if resource == 'idle GPUs' and value == 1 else resource}"
+
+
+def _gpus(count: int, kind: str = "") -> str:
+    return " ".join(filter(None, (f"{count}", kind, "GPU" if count == 1 else "GPUs")))
 
 
 def _numbers(view: ClassView, shape: Shape, verdicts: dict[str, Mask]) -> list[str]:
     lines = []
     for column, name in enumerate(view.state.resources):
         if f"insufficient {name}" in verdicts:
-            most = int(view.free[:, column].max())
+            most = int(view.free[verdicts[f"insufficient {name}"], column].max())
             lines.append(
-                f"asks {amount(name, shape.request[column])}, the most free on one node is {amount(name, most)}"
+                f"asks {amount(name, shape.request[column])}, the most free on one of those is {amount(name, most)}"
             )
-    if "insufficient GPUs" in verdicts or "no GPU" in verdicts:
+    mask = verdicts.get("insufficient GPUs")
+    if mask is not None:
         if shape.whole:
-            lines.append(f"asks {shape.count} whole GPUs, the most idle on one node is {int(view.idle.max())}")
+            most = int(view.idle[mask].max())
+            lines.append(f"asks {_gpus(shape.count, 'whole')}, the most idle on one of those is {most}")
         else:
             share = int(shares(view, shape).min())
             most = int(view.devices.max()) if view.devices.size else 0
             lines.append(
-                f"asks {share / DEVICE:g} of {shape.count} GPU, the most free on one device is {most / DEVICE:g}"
+                f"asks {share / DEVICE:g} of {_gpus(shape.count)}, the most free on one device is {most / DEVICE:g}"
             )
     if any(name.startswith("Topology Manager") for name in verdicts):
         lines += _zone_numbers(view, shape)

@@ -89,6 +89,12 @@ class Law:
         """Whether these pods of a unit may be taken, after all that was taken already."""
         return not self._protected(unit) and self._budgets.allow(pods)
 
+    def shield(self, unit: Unit, pods: Sequence[str]) -> str:
+        """What protects these pods of a unit whatever the queues hold; empty: nothing does."""
+        if self._protected(unit):
+            return "minimum run times"
+        return "" if self._budgets.allow(pods) else "disruption budgets"
+
     def take(self, unit: Unit, shapes: Sequence[int], amounts: dict[str, int], sign: int = 1) -> None:
         """Book what was taken (sign -1: give it back): pods of these shapes, charged `amounts` together."""
         quota = self._standing.quota
@@ -110,6 +116,11 @@ class Law:
             if value is not None:
                 return value
         return 0.0
+
+
+def _would_pass(queue: str, what: str, resource: str, *, bound: float, held: int, asked: int) -> str:
+    most, has, more = (readable(int(amount), resource) for amount in (bound, held, asked))
+    return f"queue '{queue}' would pass its {what} of {most} {resource}: {has} held, {more} asked"
 
 
 class _Sides(NamedTuple):
@@ -145,11 +156,7 @@ class Reclaim(Law):
             if not self.group.preemptible and firm.get(resource, 0) + asked > shares[resource].deserved:
                 held, bound, what = firm.get(resource, 0), shares[resource].deserved, "deserved amount"
             if asked and held + asked > bound:
-                numbers = (readable(int(bound), resource), readable(held, resource), readable(asked, resource))
-                return (
-                    f"queue '{queue}' would pass its {what} of {numbers[0]} {resource}: "
-                    f"{numbers[1]} held, {numbers[2]} asked"
-                )
+                return _would_pass(queue, what, resource, bound=bound, held=held, asked=asked)
         return None
 
     def units(self) -> Iterator[Unit]:
@@ -221,7 +228,8 @@ class Preempt(Law):
             firm, shares = standing.quota.non_preemptible(name), standing.shares[name]
             for resource, asked in self.asked.items():
                 if asked and firm.get(resource, 0) + asked > shares[resource].deserved:
-                    return f"queue '{name}' would hold more non-preemptible {resource} than it deserves"
+                    bound, held = shares[resource].deserved, firm.get(resource, 0)
+                    return _would_pass(name, "deserved amount", resource, bound=bound, held=held, asked=asked)
         return None
 
     def units(self) -> Iterator[Unit]:

@@ -71,7 +71,7 @@ class Making:
         first: Collection[str] = (),
     ) -> None:
         self.placed: set[str] = set()
-        self.notes: dict[str, list[str]] = {}
+        self._notes: dict[str, dict[str, list[Action]]] = {}
         self.withdrawn: dict[str, tuple[PodGroup, str]] = {}
         self.statement, self._state, self.standing = statement, statement.state, standing
         self._queues, self.placement, self.topologies, self.rules = queues, placement, topologies, rules
@@ -98,6 +98,14 @@ class Making:
             spent=self.spent,
         )
 
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """Why nobody made room, by group: one sentence per reason, with all the actions that it stopped."""
+        return {
+            name: [f"{' and '.join(', '.join(actions).rsplit(', ', 1))}: {note}" for note, actions in notes.items()]
+            for name, notes in self._notes.items()
+        }
+
     def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
         """Make room for the groups, in order of turns, under the law of `action`."""
         wanting = [group for group in waiting if not any(pod.name in self._evicted for pod in group.pods)]
@@ -118,15 +126,15 @@ class Making:
                 self.placed.add(group.name)
                 turns.settle(group)
             elif note:
-                self.notes.setdefault(group.name, []).append(f"{action.value}: {note}")
+                self._notes.setdefault(group.name, {}).setdefault(note, []).append(action)
 
     def _help(self, group: PodGroup, action: Action) -> str | None:
         """Make room for one group; None when it was placed, else why not (empty: not worth saying)."""
         if not group.may_preempt:
-            return "it never preempts"
+            return "it never has others evicted or moved (may-preempt is false)"
         since = max(group.created, group.last_evicted if group.last_evicted is not None else group.created)
         if group.preemption_delay and self.now - since < group.preemption_delay:
-            return f"it may ask in {group.preemption_delay - (self.now - since):g} s"
+            return f"its preemption delay ends in {group.preemption_delay - (self.now - since):g} s"
         law = LAWS[action](
             group,
             standing=self.standing,
@@ -161,7 +169,7 @@ class Making:
         if room.cut:
             if group.name not in self.plan.cut:
                 self.plan.cut.append(group.name)
-            return f"the search was cut after {budget.spent} tries; it goes on in the next cycle"
+            return f"the search was cut after {budget.spent} tries and goes on in the next cycle"
         self._failed[signature] = note
         return note
 
@@ -185,7 +193,7 @@ class Making:
         account = self._state.account(group.queue, preemptible=group.preemptible)
         moves = room.law.action is Action.CONSOLIDATE
         if not self._open_quota(group, room):
-            return "its queue's limit leaves no room"
+            return "" if moves else "without all that may be evicted, the limit would still be passed"
         first = 1
         if not room.taken:
             needed = room.sums_up(self._free(), moves=moves)
@@ -193,7 +201,9 @@ class Making:
                 return needed
             first = needed
         if not self._gallop(group, room, account, first=first):
-            return self._why or "no victims make room for it"
+            if self._why:
+                return self._why
+            return "no moves make room for it" if moves else "nothing that may be evicted makes room for it"
         if not moves:
             self._trim(group, room, account)
             if self.rules.consolidating:
@@ -212,7 +222,7 @@ class Making:
             if room.cut or room.exhausted(limit):
                 return False
             if failed and not self._could_fit(group, room, account):
-                self._why = "it would not fit even without all that may be evicted"
+                self._why = "without all that may be evicted, it would still not fit"
                 return False
             failed, limit = limit, limit * GALLOP
         good = limit

@@ -76,8 +76,11 @@ class Explanation:
         if self.domain:
             return [self.domain]
         places = f"{self.fitted} of {self.wanted} pods fit" if self.wanted > 1 else "no node fits"
-        parts = [f"{places}: " + ", ".join(f"{name} on {count}" for name, count in self.reasons)]
-        parts[0] += f" (of {self.nodes} nodes)"
+        of = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        if self.reasons:
+            parts = [f"{places}: " + ", ".join(f"{name} on {count}" for name, count in self.reasons) + f" (of {of})"]
+        else:
+            parts = [f"{places} on {of}, {self.wanted - self.fitted} missing"]
         parts.extend(self.numbers)
         if self.near_misses:
             parts.append("nearest: " + ", ".join(f"{miss.node} lacks {miss.lacks}" for miss in self.near_misses))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from quartermaster.cluster.assignment import Assignment
 from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 
@@ -17,7 +16,7 @@ class Presence:
 
     __slots__ = ("leaving", "there")
 
-    def __init__(self, there: Mapping[str, Assignment], leaving: Mapping[str, bool]) -> None:
+    def __init__(self, there: Mapping[str, object], leaving: Mapping[str, bool]) -> None:
         self.there = there
         self.leaving = leaving
 

@@ -231,9 +231,16 @@ class Room(Placer):
         count = 1
         booked: dict[tuple[str, bool], tuple[Unit, list[int], dict[str, int]]] = {}
         there, law = self.state.pods, self.law
+        kept: dict[str, int] = {}
+        counted: set[str] = set()  # The last unit of an elastic group names all its pods.
         for index, unit in enumerate(() if moves or not lacking else self._ordered.each()):
-            pods = self._victims.alive(unit)
-            if pods and law.may_take(unit, pods):
+            pods = [pod for pod in self._victims.alive(unit) if pod not in counted]
+            if pods and not law.may_take(unit, pods):
+                shield = law.shield(unit, pods)
+                if shield:
+                    kept[shield] = kept.get(shield, 0) + len(pods)
+            elif pods:
+                counted.update(pods)
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
                 account = (unit.group.queue, unit.group.preemptible)
@@ -249,9 +256,13 @@ class Room(Placer):
         for unit, shapes, amounts in booked.values():
             law.take(unit, shapes, amounts, -1)
         for name in sorted(lacking):
-            return (
-                f"{readable(asked[name], name)} {name} asked, {readable(free[name], name)} free and "
-                f"{readable(total[name] - free[name], name)} to be had from others"
+            need, have, more = asked[name], free[name], total[name] - free[name]
+            told = f"{readable(need - have - more, name)} {name} short: {readable(need, name)} asked"
+            told += f", {readable(have, name)} free" + (
+                f", {readable(more, name)} to be had from others" if more else ""
+            )
+            return told + "".join(
+                f", {shield} keep {pods} more {'pod' if pods == 1 else 'pods'}" for shield, pods in kept.items()
             )
         return count
 

@@ -46,8 +46,8 @@ def test_every_node_is_counted_for_every_reason() -> None:
 def test_the_sentence_has_numbers_and_near_misses() -> None:
     assert str(why(PodSpec(cpu=16000, gpu=GpuRequest(count=4, models=frozenset({"H100"}))))) == (
         "no node fits: GPU model on 2, insufficient cpu on 1, no GPU on 1, node is unschedulable on 1, "
-        "untolerated taint on 1 (of 5 nodes); asks 16 cores, the most free on one node is 64 cores; "
-        "asks 4 whole GPUs, the most idle on one node is 8; nearest: a lacks 8 cores"
+        "untolerated taint on 1 (of 5 nodes); asks 16 cores, the most free on one of those is 8 cores; "
+        "nearest: a lacks 8 cores"
     )
 
 
@@ -63,7 +63,7 @@ def test_memory_that_no_gpu_has() -> None:
 
 def test_shares_are_told_in_gpus() -> None:
     spec = PodSpec(cpu=128000, gpu=GpuRequest(count=1, share=DEVICE // 2))
-    assert "asks 128 cores, the most free on one node is 64 cores" in str(why(spec))
+    assert "asks 128 cores, the most free on one of those is 64 cores" in str(why(spec))
 
 
 def test_affinity_between_pods_is_counted_by_node() -> None:

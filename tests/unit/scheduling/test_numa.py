@@ -127,7 +127,7 @@ def test_the_reason_names_the_kubelet_and_the_numbers() -> None:
     explanation = str(decide(state, pinned(12)).unschedulable[0].explanation)
     assert explanation == (
         "no node fits: Topology Manager (single-numa-node) on 1, insufficient cpu on 1 (of 2 nodes); "
-        "asks 12 cores, the most free on one node is 16 cores; "
+        "asks 12 cores, the most free on one of those is 8 cores; "
         "asks 12 cores, the most free in one NUMA zone is 8 cores; nearest: m lacks 4 cores"
     )
 

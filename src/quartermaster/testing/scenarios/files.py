@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from quartermaster.documents.reading import content
 from quartermaster.model.errors import InvalidInput
 from quartermaster.testing.scenarios.deciding import Decide
 from quartermaster.testing.scenarios.kai.case import Case as KaiCase
@@ -50,12 +49,7 @@ def find(paths: Sequence[str]) -> list[Path]:
 def load(path: Path) -> list[Playable]:
     """The cases of one file; raises `InvalidInput` with file and field if it cannot be understood."""
     file = str(path)
-    try:
-        text = path.read_bytes()
-        if path.suffix == ".gz":
-            text = gzip.decompress(text)
-    except (OSError, EOFError, zlib.error) as wrong:
-        raise InvalidInput(file, f"cannot be read ({wrong})", "check the file and its permissions") from None
+    text = content(path)
     if path.name.endswith((".json", ".json.gz")):
         return list(_kai(read_kai(text, file=file), file))
     return list(_own(read(text, file=file), file))

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quartermaster.documents import building
+from quartermaster.documents.quantities import Bytes, Millicores, Seconds
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import GpuRequest
 from quartermaster.model.units import DEVICE, GIB
 from quartermaster.testing.scenarios.files import find, load
-from quartermaster.testing.scenarios.timeline import building
 from quartermaster.testing.scenarios.timeline.document import Scenario, read
-from quartermaster.testing.scenarios.timeline.quantities import Bytes, Millicores, Seconds
 
 GOOD = """\
 name: good
@@ -159,7 +159,7 @@ def test_several_documents_are_several_scenarios() -> None:
 
 def test_what_pods_ask_for() -> None:
     def ask(pod: str) -> GpuRequest:
-        ((_, group),) = building.groups(one(GOOD.replace("pod: {gpus: 1}", f"pod: {pod}")))
+        ((_, group),) = building.groups(one(GOOD.replace("pod: {gpus: 1}", f"pod: {pod}")).workloads)
         return next(group.pods).spec.gpu
 
     assert ask("{}") == GpuRequest()
@@ -176,7 +176,7 @@ def test_repeated_and_nested_groups_have_names_of_their_own() -> None:
         "{name: job, queue: a, count: 2, pod: {gpus: 1}}",
         "{name: job, queue: a, repeat: 2, min: 1, sub-groups: [{name: x, count: 2, min: 1}, {name: y}]}",
     ).replace("group: job", "group: job-0")
-    first, second = (group for _, group in building.groups(one(text)))
+    first, second = (group for _, group in building.groups(one(text).workloads))
     assert [pod.name for pod in first.pods] == ["job-0-x-0", "job-0-x-1", "job-0-y-0"]
     assert [pod.name for pod in second.pods] == ["job-1-x-0", "job-1-x-1", "job-1-y-0"]
     assert (first.root.minimum, [leaf.minimum for leaf in first.root.leaves()]) == (1, [1, 1])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from quartermaster.documents.building import check_names, known
 from quartermaster.model.errors import InvalidInput
-from quartermaster.model.podgroup import SubGroup
-from quartermaster.model.topology import TopologyConstraint
 from quartermaster.testing.scenarios.timeline import document as doc
 from quartermaster.testing.scenarios.timeline.metrics import METRICS
 from quartermaster.testing.scenarios.timeline.world import Entry, World
@@ -20,8 +19,8 @@ def check(scenario: doc.Scenario, world: World) -> None:
         where = f"expect[{number}]"
         if expectation.at is not None and expectation.at > scenario.until:
             raise InvalidInput(f"{where}.at", f"{expectation.at} is after the end", f"give at most {scenario.until}")
-        _known(f"{where}.group", expectation.group, world.entries)
-        _known(f"{where}.queue", expectation.queue, {queue.name: queue for queue in world.queues})
+        known(f"{where}.group", expectation.group, world.entries)
+        known(f"{where}.queue", expectation.queue, {queue.name: queue for queue in world.queues})
         asked = [name for name in OF_GROUP if getattr(expectation, name) is not None]
         if asked and expectation.group is None:
             key = asked[0].replace("_", "-")
@@ -32,30 +31,14 @@ def check(scenario: doc.Scenario, world: World) -> None:
             raise InvalidInput(where, "expects nothing", "say what is to be true, see docs/scenarios.md")
     for number, event in enumerate(scenario.events):
         where = f"events[{number}]"
-        _known(f"{where}.complete", event.complete, world.entries)
-        _known(f"{where}.node-down", event.node_down, world.all_nodes)
-        _known(f"{where}.node-up", event.node_up, world.all_nodes)
+        known(f"{where}.complete", event.complete, world.entries)
+        known(f"{where}.node-down", event.node_down, world.all_nodes)
+        known(f"{where}.node-up", event.node_up, world.all_nodes)
         name = None if event.queue is None else event.queue.name
-        _known(f"{where}.queue.name", name, {one.name: one for one in scenario.queues})
-    for entry in world.entries.values():
-        _known(f"workload '{entry.workload.name}': queue", entry.group.queue, {one.name: one for one in world.queues})
-        for constraint in _constraints(entry.group.root):
-            _known(f"workload '{entry.workload.name}': topology", constraint.topology, world.topologies)
-            constraint.check(world.topologies[constraint.topology])
+        known(f"{where}.queue.name", name, {one.name: one for one in scenario.queues})
+    check_names((entry.group for entry in world.entries.values()), world.queues, world.topologies)
     for name in scenario.thresholds:
-        _known(f"thresholds.{name}", name, METRICS)
-
-
-def _constraints(part: SubGroup) -> Iterator[TopologyConstraint]:
-    if part.topology is not None:
-        yield part.topology
-    for child in part.children:
-        yield from _constraints(child)
-
-
-def _known(where: str, name: str | None, known: Mapping[str, object]) -> None:
-    if name is not None and name not in known:
-        raise InvalidInput(where, f"there is no '{name}'", f"name one of: {', '.join(known)}")
+        known(f"thresholds.{name}", name, METRICS)
 
 
 def unmet(expectation: doc.Expectation, world: World) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from heapq import heappop, heappush
 
+from quartermaster.documents.quantities import Seconds
 from quartermaster.model.errors import InvalidInput
 from quartermaster.scheduling.cycle import Policies
 from quartermaster.scheduling.policies.catalogue import placement_policy
@@ -16,7 +17,6 @@ from quartermaster.testing.scenarios.invariants import Scene, broken
 from quartermaster.testing.scenarios.results import CaseResult, Outcome
 from quartermaster.testing.scenarios.timeline import document as doc
 from quartermaster.testing.scenarios.timeline.expecting import check, exceeded, unmet
-from quartermaster.testing.scenarios.timeline.quantities import Seconds
 from quartermaster.testing.scenarios.timeline.world import World
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from quartermaster.cluster.state import ClusterState
+from quartermaster.documents import building, parts
 from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.labels import LabelSelector
@@ -23,7 +24,6 @@ from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.plan import Plan, devices_of
 from quartermaster.scheduling.rules import Action
 from quartermaster.testing.scenarios.invariants import Seat, overbooked, satisfied
-from quartermaster.testing.scenarios.timeline import building
 from quartermaster.testing.scenarios.timeline import document as doc
 
 
@@ -41,7 +41,7 @@ class Place:
 class Entry:
     """A group and what has become of it."""
 
-    workload: doc.Workload
+    workload: parts.Workload
     group: PodGroup
     started: float | None = None
     first_started: float | None = None
@@ -80,12 +80,12 @@ class World:
     def __init__(self, scenario: doc.Scenario) -> None:
         self.scenario = scenario
         self.now = 0.0
-        self.all_nodes = {node.name: node for node in building.nodes(scenario)}
+        self.all_nodes = {node.name: node for node in building.nodes(scenario.cluster.nodes)}
         self.down: set[str] = set()
         self.queues = building.queues(scenario.queues)
-        self.topologies = building.topologies(scenario)
+        self.topologies = building.topologies(scenario.cluster.topologies)
         self.entries: dict[str, Entry] = {}
-        for workload, group in building.groups(scenario):
+        for workload, group in building.groups(scenario.workloads):
             if group.name in self.entries:
                 raise InvalidInput(f"workload '{group.name}'", "is there twice", "give each workload a name of its own")
             self.entries[group.name] = Entry(workload, group)

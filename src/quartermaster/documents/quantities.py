@@ -1,6 +1,6 @@
 """Amounts as people write them: ``90s``, ``1h30m``, ``80Gi``, ``500m``.
 
-Each type says what it reads, and raises `ValueError` with that for anything else; `document` adds where it was found.
+Each type says what it reads, and raises `ValueError` with that for anything else; `reading` adds where it was found.
 """
 
 from __future__ import annotations
@@ -42,6 +42,21 @@ class Seconds(float):
         return "".join(parts) + (f"{rest:g}s" if rest or not parts else "")
 
 
+class LongestSeconds(Seconds):
+    """A span that may also be ``never`` over."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """As `Seconds`, or ``never``."""
+        return cls(math.inf) if value == "never" else super().read(value)
+
+    def __str__(self) -> str:
+        """As `Seconds`, or ``never``."""
+        return "never" if math.isinf(self) else super().__str__()
+
+
 class Bytes(int):
     """An amount of memory."""
 
@@ -52,6 +67,13 @@ class Bytes(int):
         if unit not in BYTES:
             raise ValueError(f"{value!r} is no amount of memory: give bytes, or an amount such as 80Gi")
         return cls(number * BYTES[unit])
+
+    def text(self) -> str:
+        """The amount in the largest binary unit that has no fraction."""
+        for unit in ("Ti", "Gi", "Mi", "Ki"):
+            if self and self % BYTES[unit] == 0:
+                return f"{self // BYTES[unit]}{unit}"
+        return f"{int(self)}"
 
 
 class Millicores(int):
@@ -67,13 +89,19 @@ class Millicores(int):
             )
         return cls(round(number if unit else number * 1000))
 
+    def text(self) -> str:
+        """Cores, or millicores if there is a fraction."""
+        return f"{self // 1000}" if self % 1000 == 0 else f"{int(self)}m"
+
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
-def _amount(value: object) -> tuple[float, str]:
+def _amount(value: object) -> tuple[int | float, str]:
     if _is_number(value):
-        return float(value), ""
+        return value, ""
     found = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    return (float(found[1]), found[2]) if found else (0.0, "?")
+    if not found:
+        return 0, "?"
+    return float(found[1]) if "." in found[1] else int(found[1]), found[2]
