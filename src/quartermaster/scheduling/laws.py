@@ -245,8 +245,9 @@ class Consolidate(Law):
         return None if self.group.preemptible else "only preemptible work has others moved for it"
 
     def units(self) -> Iterator[Unit]:
-        """All units."""
-        return self._victims.across()
+        """All units but the group's own, which may have just been placed for a try."""
+        own = self.group.name
+        return (unit for unit in self._victims.across() if unit.group.name != own)
 
     def _min_runtime(self, leaf: str) -> float:
         del leaf
