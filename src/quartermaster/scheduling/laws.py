@@ -6,7 +6,7 @@
 
 A law says which units come into question, in which order, and whether one may be taken now; what is taken is booked in
 the standing at once, so that every test sees the queues as they would be. Common to all: work that may not be preempted
-is no unit at all; work younger than its queue's minimum run time is protected, but for its surplus; and a disruption
+is no unit at all; work gives way to better backed work only (`covered`); work younger than its queue's minimum run time is protected, but for its surplus; and a disruption
 budget that is used up protects everyone it covers.
 """
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.podgroup import PodGroup
+from quartermaster.scheduling.covered import Backing, Covered
 from quartermaster.scheduling.quota import readable
 from quartermaster.scheduling.rules import Action, Rules
 from quartermaster.scheduling.standing import Standing
@@ -68,9 +69,19 @@ class Law:
     action: Action
 
     def __init__(
-        self, group: PodGroup, *, standing: Standing, victims: Victims, budgets: Budgets, rules: Rules, now: float
+        self,
+        group: PodGroup,
+        *,
+        standing: Standing,
+        victims: Victims,
+        covered: Covered | None,
+        budgets: Budgets,
+        rules: Rules,
+        now: float,
     ) -> None:
         self.group = group
+        self._covered = covered
+        self._backing = Backing.SURPLUS
         self.asked = standing.asked(group)
         self._standing, self._victims, self._budgets = standing, victims, budgets
         self._rules, self._now = rules, now
@@ -88,6 +99,23 @@ class Law:
     def may_take(self, unit: Unit, pods: Sequence[str]) -> bool:
         """Whether these pods of a unit may be taken, after all that was taken already."""
         return not self._protected(unit) and self._budgets.allow(pods)
+
+    def book(self, unit: Unit, pods: Sequence[str], sign: int = 1) -> None:
+        """Book that these pods of a unit are gone for good (sign -1: that they stay or move)."""
+        if self._covered is not None:
+            self._covered.take(unit.group.queue, pods, sign)
+
+    def _spares(self, unit: Unit, pods: Sequence[str], *, outside: bool) -> bool:
+        """Whether what would be taken is backed badly enough: worse than the taker, or (same queue) no better."""
+        if self._covered is None:
+            return True
+        level = min(self._backing + outside, Backing.SURPLUS)
+        return self._covered.spares(unit.group.queue, pods, than=Backing(level))
+
+    def weigh(self) -> None:
+        """Look how well the group would be backed; to be asked before anything is placed for a try."""
+        if self._covered is not None and self.action is not Action.CONSOLIDATE:
+            self._backing = self._covered.backing(self.group, self.asked)
 
     def take(self, unit: Unit, shapes: Sequence[int], amounts: dict[str, int], sign: int = 1) -> None:
         """Book what was taken (sign -1: give it back): pods of these shapes, charged `amounts` together."""
@@ -166,7 +194,7 @@ class Reclaim(Law):
         used = sides.used
         for resource, bound in sides.bounds:
             if used.get(resource, 0) > bound:
-                return not sides.tight or self._less_full(sides, pods)
+                return (not sides.tight or self._less_full(sides, pods)) and self._spares(unit, pods, outside=True)
         return False
 
     def _compare(self, mine: str, theirs: str) -> _Sides:
@@ -230,6 +258,10 @@ class Preempt(Law):
             if unit.group.priority >= self.group.priority:
                 return
             yield unit
+
+    def may_take(self, unit: Unit, pods: Sequence[str]) -> bool:
+        """What is backed better than the taker would be stays, whatever its priority."""
+        return super().may_take(unit, pods) and self._spares(unit, pods, outside=False)
 
     def _min_runtime(self, leaf: str) -> float:
         return self._inherited(leaf, "preempt_min_runtime")

@@ -19,6 +19,7 @@ from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.model.topology import Topology
 from quartermaster.model.units import CPU, GPU, MEMORY
+from quartermaster.scheduling.covered import Covered
 from quartermaster.scheduling.gangs import Gangs
 from quartermaster.scheduling.laws import Budgets, Consolidate, Law, Preempt, Reclaim
 from quartermaster.scheduling.placing import Placer, Rng
@@ -85,8 +86,9 @@ class Making:
         self._failed: dict[Hashable, str] = {}
         here = {group.name for group in running}
         new = {made.group for made in plan.placements} - here
+        there = [*running, *(group for group in groups if group.name in new)]
         self._victims = Victims(
-            [*running, *(group for group in groups if group.name in new)],
+            there,
             state=self._state,
             standing=standing,
             ranking=Ranking(standing, order=rules.queue_order),
@@ -95,6 +97,8 @@ class Making:
             prices=prices,
             spent=self._spent,
         )
+        portions = self._victims.portions
+        self._covered = Covered(there, standing=standing, portions=portions) if rules.steady else None
 
     def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
         """Make room for the groups, in order of turns, under the law of `action`."""
@@ -124,6 +128,7 @@ class Making:
             group,
             standing=self._standing,
             victims=self._victims,
+            covered=self._covered,
             budgets=self._budgets,
             rules=self._rules,
             now=self._now,
@@ -135,6 +140,7 @@ class Making:
         known = self._failed.get(signature)
         if known is not None:
             return known
+        law.weigh()
         room = Room(
             self._statement,
             policy=self._placement,
@@ -364,6 +370,9 @@ class Making:
                 self._spent.update(placement.pods)
         for (queue, preemptible), amounts in given_back.items():
             quota.add(queue, amounts, preemptible=preemptible)
+        if self._covered is not None:
+            self._covered.add(group)
+            self._covered.forget()
         self._standing.settle(accounts)
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:

@@ -112,6 +112,7 @@ class Room(Placer):
 
     def _book(self, entry: Taken, sign: int) -> None:
         self.law.take(entry.unit, [at.shape for at in entry.places], entry.amounts, sign)
+        self.law.book(entry.unit, entry.pods, sign)
 
     def take(self, unit: Unit) -> bool:
         """Take what is left of a unit, if the law lets it."""

@@ -50,7 +50,8 @@ class Rules:
     reclaiming queue may become, see `reclaiming`. `max_moves`: pods that one consolidation may move (None: any number).
     `history`: how strongly past usage corrects over-quota weights (k of the fair share). `deserved_in_full`: when more
     is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
-    that one cycle may try while it looks for victims; what is cut is said, and comes first next time.
+    that one cycle may try while it looks for victims; what is cut is said, and comes first next time. `steady`: work
+    gives way to better backed work only (`covered`); without it, as in KAI, evictions can go on for ever.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -62,6 +63,7 @@ class Rules:
     history: float = 1.0
     deserved_in_full: bool = False
     search_budget: int = 200_000
+    steady: bool = True
 
     def __post_init__(self) -> None:
         if not self.staleness_grace >= 0:
@@ -78,4 +80,5 @@ KAI_RULES: Final = Rules(
     staleness_grace=0.0,
     max_moves=None,
     deserved_in_full=True,
+    steady=False,
 )

@@ -26,7 +26,7 @@ from quartermaster.model.units import DEVICE, GIB
 from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.plan import Plan
 from quartermaster.scheduling.policies.catalogue import placement_policy
-from quartermaster.scheduling.rules import QueueOrder, Rules, VictimOrder
+from quartermaster.scheduling.rules import ALL_ACTIONS, Action, QueueOrder, Rules, VictimOrder
 from quartermaster.testing.clusters import MIX
 
 LEVELS = ("zone", "rack", "host")
@@ -71,11 +71,11 @@ class World:
         there = self.state.pods
         return [group for group in self.groups if any(pod.name not in there for pod in group.pods)]
 
-    def decide(self, groups: Sequence[PodGroup] | None = None) -> Plan:
-        """What the next cycle would do."""
+    def decide(self, groups: Sequence[PodGroup] | None = None, *, actions: tuple[Action, ...] = ALL_ACTIONS) -> Plan:
+        """What the next cycle would do, for all who wait or for some `groups`."""
         return cycle(
             self.state.borrow(),
-            self.policies,
+            replace(self.policies, actions=actions),
             groups=self.waiting() if groups is None else groups,
             running=self.running(),
             now=self.now,
@@ -200,7 +200,6 @@ def _spec(rng: Random, nodes: Sequence[Node], *, static: bool) -> PodSpec:
         gpu = GpuRequest(count=1, memory=rng.choice((10, 30)) * GIB, models=models)
     where = LabelSelector()
     if rng.random() < 0.3:
-        where = LabelSelector.of({rng.choice(("host", "rack")): ""})
         key = rng.choice(("host", "rack"))
         where = LabelSelector.of({key: rng.choice(nodes).labels[key]})
     return PodSpec(
