@@ -184,7 +184,7 @@ class _Cycle:
                 self._short[group.name] = (group, str(refused))
                 continue
             account = self._state.account(group.queue, preemptible=group.preemptible)
-            short = self._place(group, account)
+            short = self._place(group, account, turns)
             if short is not None:
                 self._short[group.name] = (group, short)
                 continue
@@ -194,9 +194,9 @@ class _Cycle:
             if self._gangs.grows(group):
                 turns.push(group)
 
-    def _place(self, group: PodGroup, account: int) -> Shortfall | None:
+    def _place(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
         """Place the next part of a group: all that its minimum lacks, else one pod more."""
-        placed = self._placer.placed
+        placed, mark = self._placer.placed, self._placer.mark()
         start = len(placed.pods)
         root = group.root
         short: Shortfall | None = None
@@ -207,7 +207,11 @@ class _Cycle:
         elif not self._gangs.advance(group, account):
             short = self._gangs.short
         if short is not None:
-            return None if self._later is not None and self._nominate(group, account) else short
+            return None if self._later is not None and self._nominate(group, account, turns) else short
+        refused = turns.overdrawn(group, self._state, placed, start)
+        if refused is not None:
+            self._placer.undo(mark)
+            return str(refused)
         placement = taken_from(placed, start, group=group.name, account=account)
         self._plan.placements.append(placement)
         if self._later is not None:
@@ -220,10 +224,10 @@ class _Cycle:
         shape = self._state.shape(pod.spec)
         return None if self._placer.place((pod.name,), shape, account) else Shortfall(shape=shape, wanted=1, fitted=0)
 
-    def _nominate(self, group: PodGroup, account: int) -> bool:
+    def _nominate(self, group: PodGroup, account: int, turns: Turns) -> bool:
         """Place the next part of a group where pods are leaving; nothing else may have that room then."""
         assert self._later is not None, "asked only when pods are leaving"
-        placement = self._later.place(group, account)
+        placement = self._later.place(group, account, turns)
         if placement is None:
             return False
         self._plan.placements.append(placement)
@@ -346,9 +350,12 @@ class _Later:
         """Place what was placed among those that are leaving; there is room for it here."""
         record(self.statement, placement)
 
-    def place(self, group: PodGroup, account: int) -> GroupPlacement | None:
+    def place(self, group: PodGroup, account: int, turns: Turns) -> GroupPlacement | None:
         """Place the next part of a group."""
-        start = len(self._placer.placed.pods)
+        start, mark = len(self._placer.placed.pods), self._placer.mark()
         if not self._gangs.advance(group, account):
+            return None
+        if turns.overdrawn(group, self.statement.state, self._placer.placed, start) is not None:
+            self._placer.undo(mark)
             return None
         return taken_from(self._placer.placed, start, group=group.name, account=account, nominated=True)

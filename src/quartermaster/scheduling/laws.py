@@ -88,8 +88,8 @@ class Law:
         self._path = [queue.name for queue in standing.tree.path(group.queue)]
         self._sides: dict[str, _Sides] = {}
 
-    def refusal(self) -> str | None:
-        """Why the group may not have room made for it; None if it may."""
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
+        """Why the group may not have room made for it, or for `asked` in place of what it asks; None if it may."""
         raise NotImplementedError
 
     def units(self) -> Iterator[Unit]:
@@ -164,16 +164,18 @@ class Reclaim(Law):
 
     action = Action.RECLAIM
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Its own queue stays within its fair share, and within what it deserves if this can't be taken back."""
         standing, queue = self._standing, self._path[0]
         used, firm, shares = standing.quota.used(queue), standing.quota.non_preemptible(queue), standing.shares[queue]
-        for resource, asked in self.asked.items():
+        for resource, more in (self.asked if asked is None else asked).items():
+            if resource not in shares:
+                continue
             held, bound, what = used.get(resource, 0), shares[resource].share, "fair share"
-            if not self.group.preemptible and firm.get(resource, 0) + asked > shares[resource].deserved:
+            if not self.group.preemptible and firm.get(resource, 0) + more > shares[resource].deserved:
                 held, bound, what = firm.get(resource, 0), shares[resource].deserved, "deserved amount"
-            if asked and held + asked > bound:
-                numbers = (readable(int(bound), resource), readable(held, resource), readable(asked, resource))
+            if more and held + more > bound:
+                numbers = (readable(int(bound), resource), readable(held, resource), readable(more, resource))
                 return (
                     f"queue '{queue}' would pass its {what} of {numbers[0]} {resource}: "
                     f"{numbers[1]} held, {numbers[2]} asked"
@@ -240,15 +242,15 @@ class Preempt(Law):
 
     action = Action.PREEMPT
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Limits are asked again once there are victims; what is deserved bounds work that can't be taken back."""
         if self.group.preemptible:
             return None
         standing = self._standing
         for name in self._path:
             firm, shares = standing.quota.non_preemptible(name), standing.shares[name]
-            for resource, asked in self.asked.items():
-                if asked and firm.get(resource, 0) + asked > shares[resource].deserved:
+            for resource, more in (self.asked if asked is None else asked).items():
+                if more and resource in shares and firm.get(resource, 0) + more > shares[resource].deserved:
                     return f"queue '{name}' would hold more non-preemptible {resource} than it deserves"
         return None
 
@@ -272,8 +274,9 @@ class Consolidate(Law):
 
     action = Action.CONSOLIDATE
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Only work that could itself be moved makes others move."""
+        del asked
         return None if self.group.preemptible else "only preemptible work has others moved for it"
 
     def units(self) -> Iterator[Unit]:

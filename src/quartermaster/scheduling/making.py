@@ -23,7 +23,7 @@ from quartermaster.scheduling.covered import Covered
 from quartermaster.scheduling.gangs import Gangs
 from quartermaster.scheduling.laws import Budgets, Consolidate, Law, Preempt, Reclaim
 from quartermaster.scheduling.placing import Placer, Rng
-from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, taken_from, without
+from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, charged, taken_from, without
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.room import Budget, Room, Taken
 from quartermaster.scheduling.rules import Action, Rules
@@ -151,7 +151,7 @@ class Making:
             max_moves=self._rules.max_moves,
         )
         start = self._start = room.mark()
-        note = self._search(group, room)
+        note = self._search(group, room) or self._overdrawn(group, room)
         if note is None:
             self._commit(group, room, action)
             return None
@@ -174,6 +174,14 @@ class Making:
             len(self.placed),
             law.action,
         )
+
+    def _overdrawn(self, group: PodGroup, room: Room) -> str | None:
+        """Why the law or a limit forbids what was placed, where that is more than was asked for (`Turns.overdrawn`)."""
+        actual = charged(self._state, room.placed)
+        if all(amount <= room.law.asked.get(name, 0) for name, amount in actual.items()):
+            return None
+        refused = room.law.refusal(actual)
+        return refused if refused is not None or not self._refused(group, actual) else "a limit leaves no room for it"
 
     # ---- the search
 
