@@ -102,7 +102,7 @@ class Law:
 
     def book(self, unit: Unit, pods: Sequence[str], sign: int = 1) -> None:
         """Book that these pods of a unit are gone for good (sign -1: that they stay or move)."""
-        if self._covered is not None:
+        if self._covered is not None and self.action is not Action.CONSOLIDATE:
             self._covered.take(unit.group.queue, pods, sign)
 
     def _spares(self, unit: Unit, pods: Sequence[str], *, outside: bool) -> bool:

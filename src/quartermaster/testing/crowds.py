@@ -71,11 +71,17 @@ class World:
         there = self.state.pods
         return [group for group in self.groups if any(pod.name not in there for pod in group.pods)]
 
-    def decide(self, groups: Sequence[PodGroup] | None = None, *, actions: tuple[Action, ...] = ALL_ACTIONS) -> Plan:
+    def decide(
+        self,
+        groups: Sequence[PodGroup] | None = None,
+        *,
+        actions: tuple[Action, ...] = ALL_ACTIONS,
+        explain: bool = True,
+    ) -> Plan:
         """What the next cycle would do, for all who wait or for some `groups`."""
         return cycle(
             self.state.borrow(),
-            replace(self.policies, actions=actions),
+            replace(self.policies, actions=actions, explain=explain),
             groups=self.waiting() if groups is None else groups,
             running=self.running(),
             now=self.now,
