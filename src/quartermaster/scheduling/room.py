@@ -275,7 +275,17 @@ class Room(Placer):
         moved = {id(entry) for entry in self.moved}
         return [entry for entry in self.taken[::-1] if id(entry) not in moved]
 
+    def _torn(self, entry: Taken) -> bool:
+        """Whether a surplus would come back without what it is a surplus of, which was taken after it."""
+        unit = entry.unit
+        return not unit.core and any(
+            other is not entry and other.unit.group is unit.group and not set(entry.pods).difference(other.unit.names)
+            for other in self.taken
+        )
+
     def _put_back(self, entry: Taken) -> bool:
+        if self._torn(entry):
+            return False
         state = self.state
         for pod, at in zip(entry.pods, entry.places, strict=True):
             shape = state.shapes[at.shape]
