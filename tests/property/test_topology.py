@@ -27,9 +27,7 @@ def clusters(draw: st.DrawFn) -> list[Node]:
             del labels[draw(st.sampled_from(LEVELS))]
         gpus = draw(st.integers(1, 4))
         found.append(
-            Node(
-                name=f"n{index}", cpu=8000, memory=GIB, gpus=gpus, gpu_model="A", gpu_memory=8 * GIB, labels=labels
-            )
+            Node(name=f"n{index}", cpu=8000, memory=GIB, gpus=gpus, gpu_model="A", gpu_memory=8 * GIB, labels=labels)
         )
     return found
 
@@ -51,9 +49,7 @@ def trees(draw: st.DrawFn, name: str, depth: int = 2) -> SubGroup:
         pods = tuple(Pod(f"{name}/{index}", ONE) for index in range(size))
         return SubGroup(name=name, pods=pods, min=draw(st.integers(1, size)), topology=draw(constraints()))
     children = tuple(draw(trees(f"{name}-{index}", depth - 1)) for index in range(draw(st.integers(1, 3))))
-    return SubGroup(
-        name=name, children=children, min=draw(st.integers(1, len(children))), topology=draw(constraints())
-    )
+    return SubGroup(name=name, children=children, min=draw(st.integers(1, len(children))), topology=draw(constraints()))
 
 
 @st.composite

@@ -218,7 +218,9 @@ def _spec(rng: Random, nodes: Sequence[Node], *, static: bool) -> PodSpec:
 
 
 def _budget(rng: Random) -> DisruptionBudget:
-    return DisruptionBudget(name="pdb", namespace="", selector=LabelSelector.of({"app": "x"}), allowed=rng.choice((0, 1)))
+    return DisruptionBudget(
+        name="pdb", namespace="", selector=LabelSelector.of({"app": "x"}), allowed=rng.choice((0, 1))
+    )
 
 
 def _group(rng: Random, name: str, leaves: Sequence[str], kinds: Sequence[PodSpec], *, static: bool) -> PodGroup:
