@@ -19,7 +19,7 @@ ONE = PodSpec(gpu=GpuRequest(count=1))
 
 @st.composite
 def clusters(draw: st.DrawFn) -> list[Node]:
-    """Nodes of one to four GPUs in two zones of racks; some lack the label of a level, and so are in no domain of it."""
+    """Nodes of one to four GPUs in two zones of racks; some lack a label, so are in no domain of it."""
     found = []
     for index in range(draw(st.integers(1, 8))):
         labels = {"zone": draw(st.sampled_from("ab")), "rack": draw(st.sampled_from("12")), "host": f"n{index}"}

@@ -378,10 +378,13 @@ class Making:
                 self._spent.update(placement.pods)
         for (queue, preemptible), amounts in given_back.items():
             quota.add(queue, amounts, preemptible=preemptible)
+        self._look_again_at(group)
+        self._standing.settle(accounts)
+
+    def _look_again_at(self, group: PodGroup) -> None:
         if self._covered is not None:
             self._covered.add(group)
             self._covered.forget()
-        self._standing.settle(accounts)
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:
         """Take back places that this very cycle gave: such pods need no eviction."""
