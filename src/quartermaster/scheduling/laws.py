@@ -7,7 +7,7 @@
 A law says which units come into question, in which order, and whether one may be taken now; what is taken is booked in
 the standing at once, so that every test sees the queues as they would be. Common to all: work that may not be preempted
 is no unit at all; work younger than its queue's minimum run time is protected, but for its surplus; and a disruption
-budget that is used up protects everyone it covers. Reclaim and preempt take only what is backed badly enough (`covered`).
+budget that is used up protects everyone it covers. Reclaim and preempt take only what is backed worse (`covered`).
 """
 
 from __future__ import annotations

@@ -119,6 +119,8 @@ class Room(Placer):
         pods = self._victims.alive(unit)
         if not pods or not self.law.may_take(unit, pods):
             return False
+        if self.moved and any(not set(pods).isdisjoint(entry.pods) for entry in self.moved):
+            return False  # Part of it has just been moved out of the way.
         there = self.state.pods
         entry = Taken(unit, pods, [there[pod] for pod in pods], self._victims.amounts(pods))
         self._book(entry, 1)
