@@ -274,7 +274,7 @@ class _Cycle:
                 self._short[group.name] = (group, str(refused))
                 continue
             account = self._state.account(group.queue, preemptible=group.preemptible)
-            short = self._place_beside(group, account) if self._ahead else self._place(group, account)
+            short = self._place_beside(group, account, turns) if self._ahead else self._place(group, account, turns)
             if short is not None and not self._wait_for_room(group, account):
                 self._short[group.name] = (group, short)
                 continue
@@ -312,7 +312,7 @@ class _Cycle:
                 if since is not None:
                     yield group, since
 
-    def _place_beside(self, group: PodGroup, account: int) -> Shortfall | str | None:
+    def _place_beside(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
         """`_place`, where the group must not delay those that have room reserved."""
         ahead, plan, later = self._ahead, self._plan, self._later
         if ahead.barred(group):
@@ -325,13 +325,13 @@ class _Cycle:
             if later is not None and later_mark is not None:
                 later.placer.undo(later_mark)
 
-        short = self._place(group, account)
+        short = self._place(group, account, turns)
         if short is not None or ahead.admits(group, plan.placements[-1]):
             return short
         first = plan.placements[-1]
         take_back()
         with ahead.kept_free(self._statement, *(() if later is None else (later.statement,))):
-            beside = self._place(group, account) is None
+            beside = self._place(group, account, turns) is None
         if beside:
             if ahead.admits(group, plan.placements[-1]):
                 return None
@@ -349,9 +349,9 @@ class _Cycle:
             self._later.follow(placement)
         self._plan.placements.append(placement)
 
-    def _place(self, group: PodGroup, account: int) -> Shortfall | None:
+    def _place(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
         """Place the next part of a group: all that its minimum lacks, else one pod more."""
-        placed = self._placer.placed
+        placed, mark = self._placer.placed, self._placer.mark()
         start = len(placed.pods)
         root = group.root
         short: Shortfall | None = None
@@ -362,7 +362,11 @@ class _Cycle:
         elif not self._gangs.advance(group, account):
             short = self._gangs.short
         if short is not None:
-            return None if self._later is not None and self._nominate(group, account) else short
+            return None if self._later is not None and self._nominate(group, account, turns) else short
+        refused = turns.overdrawn(group, self._state, placed, start)
+        if refused is not None:
+            self._placer.undo(mark)
+            return str(refused)
         placement = taken_from(placed, start, group=group.name, account=account)
         self._plan.placements.append(placement)
         if self._later is not None:
@@ -380,10 +384,10 @@ class _Cycle:
             short = self._unfit[shape.id] = Shortfall(shape=shape, wanted=1, fitted=0)
         return short
 
-    def _nominate(self, group: PodGroup, account: int) -> bool:
+    def _nominate(self, group: PodGroup, account: int, turns: Turns) -> bool:
         """Place the next part of a group where pods are leaving; nothing else may have that room then."""
         assert self._later is not None, "asked only when pods are leaving"
-        placement = self._later.place(group, account)
+        placement = self._later.place(group, account, turns)
         if placement is None:
             return False
         self._plan.placements.append(placement)

@@ -20,6 +20,7 @@ from quartermaster.scheduling.gangs import Gangs
 from quartermaster.scheduling.placing import Patient, Rng
 from quartermaster.scheduling.plan import GroupPlacement, record, taken_from
 from quartermaster.scheduling.policies.base import PlacementPolicy
+from quartermaster.scheduling.turns import Turns
 
 
 class Later:
@@ -44,9 +45,12 @@ class Later:
         """Place what was placed among those that are leaving; there is room for it here."""
         record(self.statement, placement)
 
-    def place(self, group: PodGroup, account: int) -> GroupPlacement | None:
-        """Place the next part of a group."""
-        start = len(self.placer.placed.pods)
+    def place(self, group: PodGroup, account: int, turns: Turns) -> GroupPlacement | None:
+        """Place the next part of a group, if its queue may have what that turns out to be."""
+        start, mark = len(self.placer.placed.pods), self.placer.mark()
         if not self._gangs.advance(group, account):
+            return None
+        if turns.overdrawn(group, self.statement.state, self.placer.placed, start) is not None:
+            self.placer.undo(mark)
             return None
         return taken_from(self.placer.placed, start, group=group.name, account=account, nominated=True)

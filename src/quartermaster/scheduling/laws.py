@@ -7,7 +7,7 @@
 A law says which units come into question, in which order, and whether one may be taken now; what is taken is booked in
 the standing at once, so that every test sees the queues as they would be. Common to all: work that may not be preempted
 is no unit at all; work younger than its queue's minimum run time is protected, but for its surplus; and a disruption
-budget that is used up protects everyone it covers.
+budget that is used up protects everyone it covers. Reclaim and preempt take only what is backed worse (`covered`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.podgroup import PodGroup
+from quartermaster.scheduling.covered import Backing, Covered
 from quartermaster.scheduling.quota import readable
 from quartermaster.scheduling.rules import Action, Rules
 from quartermaster.scheduling.standing import Standing
@@ -68,17 +69,27 @@ class Law:
     action: Action
 
     def __init__(
-        self, group: PodGroup, *, standing: Standing, victims: Victims, budgets: Budgets, rules: Rules, now: float
+        self,
+        group: PodGroup,
+        *,
+        standing: Standing,
+        victims: Victims,
+        covered: Covered | None,
+        budgets: Budgets,
+        rules: Rules,
+        now: float,
     ) -> None:
         self.group = group
+        self._covered = covered
+        self._backing = Backing.SURPLUS
         self.asked = standing.asked(group)
         self._standing, self._victims, self._budgets = standing, victims, budgets
         self._rules, self._now = rules, now
         self._path = [queue.name for queue in standing.tree.path(group.queue)]
         self._sides: dict[str, _Sides] = {}
 
-    def refusal(self) -> str | None:
-        """Why the group may not have room made for it; None if it may."""
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
+        """Why the group may not have room made for it, or for `asked` in place of what it asks; None if it may."""
         raise NotImplementedError
 
     def units(self) -> Iterator[Unit]:
@@ -94,6 +105,23 @@ class Law:
         if self._protected(unit):
             return "minimum run times"
         return "" if self._budgets.allow(pods) else "disruption budgets"
+
+    def book(self, unit: Unit, pods: Sequence[str], sign: int = 1) -> None:
+        """Book that these pods of a unit are gone for good (sign -1: that they stay or move)."""
+        if self._covered is not None and self.action is not Action.CONSOLIDATE:
+            self._covered.take(unit.group.queue, pods, sign)
+
+    def _spares(self, unit: Unit, pods: Sequence[str], *, outside: bool) -> bool:
+        """Whether what would be taken is backed badly enough: worse than the taker, or (same queue) no better."""
+        if self._covered is None:
+            return True
+        level = min(self._backing + outside, Backing.SURPLUS)
+        return self._covered.spares(unit.group.queue, pods, than=Backing(level))
+
+    def weigh(self) -> None:
+        """Look how well the group would be backed; to be asked before anything is placed for a try."""
+        if self._covered is not None and self.action is not Action.CONSOLIDATE:
+            self._backing = self._covered.backing(self.group, self.asked)
 
     def take(self, unit: Unit, shapes: Sequence[int], amounts: dict[str, int], sign: int = 1) -> None:
         """Book what was taken (sign -1: give it back): pods of these shapes, charged `amounts` together."""
@@ -147,16 +175,18 @@ class Reclaim(Law):
 
     action = Action.RECLAIM
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Its own queue stays within its fair share, and within what it deserves if this can't be taken back."""
         standing, queue = self._standing, self._path[0]
         used, firm, shares = standing.quota.used(queue), standing.quota.non_preemptible(queue), standing.shares[queue]
-        for resource, asked in self.asked.items():
+        for resource, more in (self.asked if asked is None else asked).items():
+            if resource not in shares:
+                continue
             held, bound, what = used.get(resource, 0), shares[resource].share, "fair share"
-            if not self.group.preemptible and firm.get(resource, 0) + asked > shares[resource].deserved:
+            if not self.group.preemptible and firm.get(resource, 0) + more > shares[resource].deserved:
                 held, bound, what = firm.get(resource, 0), shares[resource].deserved, "deserved amount"
-            if asked and held + asked > bound:
-                return _would_pass(queue, what, resource, bound=bound, held=held, asked=asked)
+            if more and held + more > bound:
+                return _would_pass(queue, what, resource, bound=bound, held=held, asked=more)
         return None
 
     def units(self) -> Iterator[Unit]:
@@ -173,7 +203,7 @@ class Reclaim(Law):
         used = sides.used
         for resource, bound in sides.bounds:
             if used.get(resource, 0) > bound:
-                return not sides.tight or self._less_full(sides, pods)
+                return (not sides.tight or self._less_full(sides, pods)) and self._spares(unit, pods, outside=True)
         return False
 
     def _compare(self, mine: str, theirs: str) -> _Sides:
@@ -219,17 +249,17 @@ class Preempt(Law):
 
     action = Action.PREEMPT
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Limits are asked again once there are victims; what is deserved bounds work that can't be taken back."""
         if self.group.preemptible:
             return None
         standing = self._standing
         for name in self._path:
             firm, shares = standing.quota.non_preemptible(name), standing.shares[name]
-            for resource, asked in self.asked.items():
-                if asked and firm.get(resource, 0) + asked > shares[resource].deserved:
+            for resource, more in (self.asked if asked is None else asked).items():
+                if more and resource in shares and firm.get(resource, 0) + more > shares[resource].deserved:
                     bound, held = shares[resource].deserved, firm.get(resource, 0)
-                    return _would_pass(name, "deserved amount", resource, bound=bound, held=held, asked=asked)
+                    return _would_pass(name, "deserved amount", resource, bound=bound, held=held, asked=more)
         return None
 
     def units(self) -> Iterator[Unit]:
@@ -238,6 +268,10 @@ class Preempt(Law):
             if unit.group.priority >= self.group.priority:
                 return
             yield unit
+
+    def may_take(self, unit: Unit, pods: Sequence[str]) -> bool:
+        """What is backed better than the taker would be stays, whatever its priority."""
+        return super().may_take(unit, pods) and self._spares(unit, pods, outside=False)
 
     def _min_runtime(self, leaf: str) -> float:
         return self._inherited(leaf, "preempt_min_runtime")
@@ -248,13 +282,15 @@ class Consolidate(Law):
 
     action = Action.CONSOLIDATE
 
-    def refusal(self) -> str | None:
+    def refusal(self, asked: Mapping[str, int] | None = None) -> str | None:
         """Only work that could itself be moved makes others move."""
+        del asked
         return None if self.group.preemptible else "only preemptible work has others moved for it"
 
     def units(self) -> Iterator[Unit]:
-        """All units."""
-        return self._victims.across()
+        """All units but the group's own, which may have just been placed for a try."""
+        own = self.group.name
+        return (unit for unit in self._victims.across() if unit.group.name != own)
 
     def _min_runtime(self, leaf: str) -> float:
         del leaf

@@ -19,10 +19,11 @@ from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
 from quartermaster.model.topology import Topology
 from quartermaster.model.units import CPU, GPU, MEMORY
+from quartermaster.scheduling.covered import Covered
 from quartermaster.scheduling.gangs import Gangs
 from quartermaster.scheduling.laws import Budgets, Consolidate, Law, Preempt, Reclaim
 from quartermaster.scheduling.placing import Placer, Rng
-from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, taken_from, without
+from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, charged, taken_from, without
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.room import Budget, Room, Taken
 from quartermaster.scheduling.rules import Action, Rules
@@ -87,8 +88,9 @@ class Making:
         self._failed: dict[Hashable, str] = {}
         here = {group.name for group in running}
         new = {made.group for made in plan.placements} - here
+        there = [*running, *(group for group in groups if group.name in new)]
         self.victims = Victims(
-            [*running, *(group for group in groups if group.name in new)],
+            there,
             state=self._state,
             standing=standing,
             ranking=Ranking(standing, order=rules.queue_order),
@@ -97,6 +99,8 @@ class Making:
             prices=prices,
             spent=self.spent,
         )
+        portions = self.victims.portions
+        self._covered = Covered(there, standing=standing, portions=portions) if rules.steady else None
 
     @property
     def notes(self) -> dict[str, list[str]]:
@@ -139,6 +143,7 @@ class Making:
             group,
             standing=self.standing,
             victims=self.victims,
+            covered=self._covered,
             budgets=self.budgets,
             rules=self.rules,
             now=self.now,
@@ -151,6 +156,7 @@ class Making:
         if known is not None:
             return known
         budget = self._budget.part(self.rules.search_budget // 4)
+        law.weigh()
         room = Room(
             self.statement,
             policy=self.placement,
@@ -161,7 +167,7 @@ class Making:
             max_moves=self.rules.max_moves,
         )
         start = self._start = room.mark()
-        note = self._search(group, room)
+        note = self._search(group, room) or self._overdrawn(group, room)
         if note is None:
             self._commit(group, room, action)
             return None
@@ -186,6 +192,14 @@ class Making:
             len(self.placed),
             law.action,
         )
+
+    def _overdrawn(self, group: PodGroup, room: Room) -> str | None:
+        """Why the law or a limit forbids what was placed, where that is more than was asked for (`Turns.overdrawn`)."""
+        actual = charged(self._state, room.placed)
+        if all(amount <= room.law.asked.get(name, 0) for name, amount in actual.items()):
+            return None
+        refused = room.law.refusal(actual)
+        return refused if refused is not None or not self._refused(group, actual) else "a limit leaves no room for it"
 
     # ---- the search
 
@@ -367,6 +381,7 @@ class Making:
                 self.spent.update(placement.pods)
         for (queue, preemptible), amounts in given_back.items():
             quota.add(queue, amounts, preemptible=preemptible)
+        self._look_again_at(group)
         self.standing.settle(accounts)
 
     # ---- moving
@@ -392,6 +407,11 @@ class Making:
             tuple(one.devices for one in at),
             nominated=True,
         )
+
+    def _look_again_at(self, group: PodGroup) -> None:
+        if self._covered is not None:
+            self._covered.add(group)
+            self._covered.forget()
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:
         """Take back places that this very cycle gave: such pods need no eviction."""

@@ -188,6 +188,15 @@ def taken_from(placed: Placed, start: int, *, group: str, account: int, nominate
     )
 
 
+def charged(state: ClusterState, placed: Placed, start: int = 0) -> dict[str, int]:
+    """What the pods placed since `start` are charged where they are, by resource in integer units."""
+    total: dict[str, int] = {}
+    for shape, row in zip(placed.shapes[start:], placed.rows[start:], strict=True):
+        for name, amount in state.charge(shape, row):
+            total[name] = total.get(name, 0) + amount
+    return total
+
+
 def record(statement: Statement, placement: GroupPlacement) -> None:
     """Put the pods of a placement where it says."""
     shapes = statement.state.shapes

@@ -121,12 +121,15 @@ class Room(Placer):
 
     def _book(self, entry: Taken, sign: int) -> None:
         self.law.take(entry.unit, [at.shape for at in entry.places], entry.amounts, sign)
+        self.law.book(entry.unit, entry.pods, sign)
 
     def take(self, unit: Unit) -> bool:
         """Take what is left of a unit, if the law lets it."""
         pods = self._victims.alive(unit)
         if not pods or not self.law.may_take(unit, pods):
             return False
+        if self.moved and any(not set(pods).isdisjoint(entry.pods) for entry in self.moved):
+            return False  # Part of it has just been moved out of the way.
         there = self.state.pods
         entry = Taken(unit, pods, [there[pod] for pod in pods], self._victims.amounts(pods))
         self._book(entry, 1)
@@ -294,7 +297,17 @@ class Room(Placer):
         moved = {id(entry) for entry in self.moved}
         return [entry for entry in self.taken[::-1] if id(entry) not in moved]
 
+    def _torn(self, entry: Taken) -> bool:
+        """Whether a surplus would come back without what it is a surplus of, which was taken after it."""
+        unit = entry.unit
+        return not unit.core and any(
+            other is not entry and other.unit.group is unit.group and not set(entry.pods).difference(other.unit.names)
+            for other in self.taken
+        )
+
     def _put_back(self, entry: Taken) -> bool:
+        if self._torn(entry):
+            return False
         state = self.state
         for pod, at in zip(entry.pods, entry.places, strict=True):
             shape = state.shapes[at.shape]

@@ -56,9 +56,11 @@ class Rules:
     is deserved than is there, everyone is still promised all of it, and who comes first has it. `search_budget`: nodes
     that one cycle may try while it looks for victims, of which one group gets a quarter at most; what is cut is said,
     and comes first next time. `idle_moves`: pods that an idle cycle may move to free whole nodes and NVLink domains.
-    `reservations`: groups that may have room reserved at a time (0: those behind just pass). `forecast`: instants that
-    are looked at ahead, to estimate starts of the `forecast_groups` first groups (0: none). `ageing`: priority points
-    that waiting adds per hour, at most `ageing_cap`: it orders the groups of a queue, and lets nobody evict.
+    `steady`: work gives way to better backed work only (`covered`); without it, as in KAI, evictions can go on for
+    ever. `reservations`: groups that may have room reserved at a time (0: those behind just pass). `forecast`:
+    instants that are looked at ahead, to estimate starts of the `forecast_groups` first groups (0: none). `ageing`:
+    priority points that waiting adds per hour, at most `ageing_cap`: it orders the groups of a queue, and lets
+    nobody evict.
     """
 
     queue_order: QueueOrder = QueueOrder.PRIORITY_FIRST
@@ -71,6 +73,7 @@ class Rules:
     deserved_in_full: bool = False
     search_budget: int = 200_000
     idle_moves: int = 0
+    steady: bool = True
     reservations: int = 1
     forecast: int = 0
     forecast_groups: int = 100
@@ -102,4 +105,5 @@ KAI_RULES: Final = Rules(
     max_moves=None,
     reservations=0,
     deserved_in_full=True,
+    steady=False,
 )

@@ -21,9 +21,11 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
+from quartermaster.cluster.state import ClusterState
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import UNLIMITED, QueueTree
+from quartermaster.scheduling.plan import Placed, charged
 from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Refusal
 from quartermaster.scheduling.rules import QueueOrder
@@ -137,10 +139,19 @@ class Turns:
 
     def gate(self, group: PodGroup) -> Refusal | None:
         """Why the group's queue, or one above it, may not have the next part of it."""
-        standing = self._standing
-        if standing is None or (not self._gated and group.preemptible):
+        if self._standing is None or (not self._gated and group.preemptible):
             return None
-        return standing.quota.gate(group.queue, standing.asked(group), preemptible=group.preemptible)
+        return self._standing.quota.gate(group.queue, self._standing.asked(group), preemptible=group.preemptible)
+
+    def overdrawn(self, group: PodGroup, state: ClusterState, placed: Placed, start: int) -> Refusal | None:
+        """Why the queue may not have what was placed since `start`, which is not charged yet.
+
+        `gate` asks before, for what is likely: another sub-group may have found a place than the first, and a pod that
+        takes any GPU has a model only now.
+        """
+        if self._standing is None or (not self._gated and group.preemptible):
+            return None
+        return self._standing.quota.gate(group.queue, charged(state, placed, start), preemptible=group.preemptible)
 
     def settle(self, group: PodGroup) -> None:
         """Look at the ranks of the group's queue again: what it holds has changed."""

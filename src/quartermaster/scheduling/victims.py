@@ -143,6 +143,20 @@ class Victims:
 
     # ---- cutting groups into units
 
+    def portions(self, group: PodGroup) -> Iterator[tuple[str, ...]]:
+        """The running pods of a group, those together that only go together."""
+        if len(group.root.pods) == 1:
+            running = self._presence.running(group.root)
+            if running:
+                yield tuple(running)
+            return
+        seen: set[str] = set()
+        for unit in self._units_of(group):
+            own = tuple(name for name in unit.names if name not in seen)
+            seen.update(own)
+            if own:
+                yield own
+
     @staticmethod
     def _unit(units: list[Unit | PodGroup], index: int) -> Unit:
         """The unit at an index; a group of one pod becomes a unit when it is first looked at."""
