@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from quartermaster.model.pod import PodSpec
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.scheduling.standing import Standing
 
@@ -47,13 +48,14 @@ class Kind(NamedTuple):
 class _Leaf:
     """The portions of one queue: which pod belongs to which, how many there are per kind, and how many are backed."""
 
-    __slots__ = ("backed", "count", "kinds", "number")
+    __slots__ = ("backed", "count", "kinds", "number", "of_group")
 
     def __init__(self) -> None:
         self.number: dict[str, int] = {}
+        self.of_group: dict[str, list[int]] = {}
         self.kinds: list[Kind] = []
         self.count: Counter[Kind] = Counter()
-        self.backed: dict[Backing, Counter[Kind]] = {}
+        self.backed: dict[Backing, Counter[Kind]] = {}  # Empty: to be laid out anew.
 
 
 class Covered:
@@ -72,15 +74,24 @@ class Covered:
             self.add(group)
         self._leaves: dict[str, _Leaf] = {}
         self._gone: Counter[tuple[str, int]] = Counter()
+        self._single: dict[tuple[int, bool, float], Kind] = {}
 
     def add(self, group: PodGroup) -> None:
         """Count a group that was not known to run."""
         self._groups.setdefault(group.queue, {})[group.name] = group
 
-    def forget(self) -> None:
-        """Read anew what runs: something was decided."""
-        self._leaves.clear()
-        self._gone.clear()
+    def decided(self, groups: Iterable[PodGroup]) -> None:
+        """Read anew what runs of these groups: they were placed or lost pods, and that stays."""
+        for group in groups:
+            self.add(group)
+            books = self._leaves.get(group.queue)
+            if books is None:
+                continue
+            for number in books.of_group.pop(group.name, ()):
+                if not self._gone[group.queue, number]:
+                    books.count[books.kinds[number]] -= 1
+            self._enter(books, group)
+            books.backed = {}
 
     def backing(self, group: PodGroup, asked: Mapping[str, int]) -> Backing:
         """How well the next part of a group would be backed, which is charged `asked`."""
@@ -98,6 +109,8 @@ class Covered:
         books = self._books(leaf)
         numbers = {books.number[pod] for pod in pods if pod in books.number}
         need = Counter(books.kinds[number] for number in numbers if not self._gone[leaf, number])
+        if not books.backed:
+            books.backed = self._lay_out(leaf, +books.count)
         safe = books.backed[Backing(than - 1)]
         return all(books.count[kind] - lost >= safe[kind] for kind, lost in need.items())
 
@@ -120,13 +133,29 @@ class Covered:
         if books is None:
             books = self._leaves[leaf] = _Leaf()
             for group in self._groups.get(leaf, {}).values():
-                specs = {pod.name: pod.spec for pod in group.pods}
-                for pods in self._portions(group):
-                    books.number.update(dict.fromkeys(pods, len(books.kinds)))
-                    books.kinds.append(self._kind(group, self._standing.cost([specs[pod] for pod in pods])))
-            books.count = Counter(books.kinds)
-            books.backed = self._lay_out(leaf, books.count)
+                self._enter(books, group)
         return books
+
+    def _enter(self, books: _Leaf, group: PodGroup) -> None:
+        specs = {pod.name: pod.spec for pod in group.pods}
+        numbers = []
+        for pods in self._portions(group):
+            number = len(books.kinds)
+            numbers.append(number)
+            books.number.update(dict.fromkeys(pods, number))
+            kind = self._kind_of(group, [specs[pod] for pod in pods])
+            books.kinds.append(kind)
+            books.count[kind] += 1
+        books.of_group[group.name] = numbers
+
+    def _kind_of(self, group: PodGroup, specs: Sequence[PodSpec]) -> Kind:
+        if len(specs) != 1:
+            return self._kind(group, self._standing.cost(specs))
+        key = (id(specs[0]), group.preemptible, group.priority)  # Groups hold their specs as long as the cycle runs.
+        known = self._single.get(key)
+        if known is None:
+            known = self._single[key] = self._kind(group, self._standing.cost(specs))
+        return known
 
     def _kind(self, group: PodGroup, amounts: Mapping[str, int]) -> Kind:
         less = tuple(-amounts.get(name, 0) for name in self._standing.resources)

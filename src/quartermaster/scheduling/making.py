@@ -381,8 +381,10 @@ class Making:
                 self.spent.update(placement.pods)
         for (queue, preemptible), amounts in given_back.items():
             quota.add(queue, amounts, preemptible=preemptible)
-        self._look_again_at(group)
         self.standing.settle(accounts)
+        if self._covered is not None:
+            touched = {id(one): one for one in (group, *(entry.unit.group for entry in room.taken))}
+            self._covered.decided(touched.values())
 
     # ---- moving
 
@@ -407,11 +409,6 @@ class Making:
             tuple(one.devices for one in at),
             nominated=True,
         )
-
-    def _look_again_at(self, group: PodGroup) -> None:
-        if self._covered is not None:
-            self._covered.add(group)
-            self._covered.forget()
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:
         """Take back places that this very cycle gave: such pods need no eviction."""
