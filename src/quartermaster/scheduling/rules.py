@@ -85,6 +85,8 @@ class Rules:
             raise InvalidInput("rules: staleness_grace", f"{self.staleness_grace} is not usable", "give 0 s or more")
         if not 1 <= self.saturation_multiplier < math.inf:
             raise InvalidInput("rules: saturation_multiplier", f"is {self.saturation_multiplier}", "give 1 or more")
+        if self.max_moves is not None and self.max_moves < 0:
+            raise InvalidInput("rules: max_moves", f"is {self.max_moves}", "give 0 or more, or none for any number")
         if self.idle_moves < 0:
             raise InvalidInput("rules: idle_moves", f"is {self.idle_moves}", "give 0 (never) or more")
         if self.search_budget < 1:
