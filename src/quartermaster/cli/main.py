@@ -24,6 +24,13 @@ examples:
   quartermaster simulate --format philly-muri --jobs jobs.csv --cluster 8x8
 """
 
+_API_EXAMPLES = """\
+examples:
+  quartermaster api --port 0 --kubeconfig ./kubeconfig &
+  KUBECONFIG=./kubeconfig kubectl get namespaces
+  quartermaster api --data-dir ~/.local/share/quartermaster
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Usage errors look like all other errors."""
@@ -39,6 +46,7 @@ def parser() -> Parser:
     top = Parser(prog="quartermaster", description="GPU platform control plane for Kubernetes.", allow_abbrev=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_simulate(commands)
+    _add_api(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
@@ -86,6 +94,26 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     out.add_argument("--report", metavar="FILE.html", help="also write a page with plots")
 
 
+def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "serve a Kubernetes API from this process"
+    command = commands.add_parser(
+        "api",
+        help=text,
+        description=text.capitalize()
+        + ", for kubectl, helm and controllers, on loopback with TLS and a token. Ends with Ctrl-C.",
+        epilog=_API_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
+    command.add_argument(
+        "--kubeconfig", metavar="PATH", help="write or extend this file (default: in the data or runtime directory)"
+    )
+    command.add_argument(
+        "--data-dir", metavar="DIR", help="keep objects, certificate and token here (default: keep nothing)"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
@@ -112,6 +140,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli.simulate import command  # noqa: PLC0415
 
         return command(options)
+    if options.command == "api":
+        from quartermaster.cli import api  # noqa: PLC0415
+
+        return api.command(options)
     from quartermaster.cli import lists  # noqa: PLC0415
 
     return lists.policies(options) if options.command == "policies" else lists.traces(options)

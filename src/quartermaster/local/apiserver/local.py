@@ -1,0 +1,78 @@
+"""A whole local API: store, server, collector, certificate, socket. ``quartermaster api`` and tests run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from quartermaster.local.apiserver.bootstrap import bootstrap
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.crds import install as install_definitions
+from quartermaster.local.apiserver.http import HttpServer
+from quartermaster.local.apiserver.identity import Identity, identity, write_kubeconfig
+from quartermaster.local.apiserver.persistence import Database, store_on
+from quartermaster.local.apiserver.server import MASTER, ApiServer, Settings
+
+
+class LocalApi:
+    """An API server that is up between ``async with``.
+
+    `port` 0 takes a free port; None serves in process only. `folder` keeps objects and identity; without it all is gone
+    at the end. Raises InvalidInput if the folder cannot be used, OSError if the port is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = 0,
+        host: str = "127.0.0.1",
+        folder: Path | None = None,
+        kubeconfig: Path | None = None,
+        settings: Settings | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self._folder = folder
+        self._kubeconfig = kubeconfig
+        self._port = port
+        self._host = host
+        self._database = Database(folder / "objects.sqlite") if folder is not None else None
+        self.settings = settings or Settings()
+        self.server = ApiServer(cluster or Cluster(store=store_on(self._database)), self.settings)
+        install_definitions(self.server)
+        self.http: HttpServer | None = None
+        self.identity: Identity | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        if self._database is not None:
+            self._database.restore(self.server.cluster)
+        await bootstrap(self.server)
+        self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
+        if self._port is not None:
+            self.identity = identity(self._folder)
+            self.settings.tokens = dict(self.settings.tokens) | {self.identity.token: MASTER}
+            self.http = HttpServer(self.server.handle, host=self._host, port=self._port, tls=self.identity.server_tls())
+            await self.http.start()
+            if self._kubeconfig is not None:
+                write_kubeconfig(self._kubeconfig, self.http.url, self.identity)
+        # Collections over everything that is kept cost more than what they find: objects at rest have no cycles.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self.http is not None:
+            await self.http.stop()
+        if self._database is not None:
+            self._database.close()
