@@ -73,6 +73,8 @@ def main() -> int:
     pairs = {}
     for path in sorted((staging["api"] / "testdata/HEAD").glob("*.pb")):
         group_version = path.name.rsplit(".", 2)[0]
+        if path.stem.rpartition(".")[2] in ("APIGroup", "APIVersions", "GetOptions", "WatchEvent"):
+            continue  # never sent to a server
         if any(group_version.endswith(served.removeprefix("apis/").replace("/", ".")) for served in SERVED[1:]) or (
             group_version == "core.v1"
         ):
@@ -238,9 +240,12 @@ def swagger_docs(text: str) -> dict[str, dict[str, str]]:
 
 
 def go_tags(staging: dict[str, Path]) -> dict[str, dict[str, str]]:
-    """{full type name: {JSON name: flags}}: ``*`` a pointer, ``o`` omitted when empty, ``i`` inlined in JSON."""
+    """{full type name: {JSON name: flags}}: ``*`` a pointer, ``o`` omitted when empty, ``i`` inlined in JSON.
+
+    Fields that protobuf calls otherwise are there under that name too, their name in JSON after ``=``.
+    """
     found: dict[str, dict[str, str]] = {}
-    field = re.compile(r'^\t(?:\w+\s+)?(\*?)[\w.\[\]*]+\s+`json:"([\w]*)((?:,\w+)*)"([^`]*)`', re.MULTILINE)
+    field = re.compile(r'^\t(?:\w+\s+)?(\*?)([\w.\[\]*]+)\s+`json:"([\w]*)((?:,\w+)*)"([^`]*)`', re.MULTILINE)
     for name, root in staging.items():
         for path in sorted([*root.rglob("types.go"), *root.rglob("types_*.go")]):
             package = f"k8s.io.{name.replace('-', '_')}.{'.'.join(path.parent.relative_to(root).parts)}"
@@ -248,11 +253,14 @@ def go_tags(staging: dict[str, Path]) -> dict[str, dict[str, str]]:
                 r"^type (\w+) struct \{(.*?)^\}", path.read_text(), re.DOTALL | re.MULTILINE
             ):
                 flags: dict[str, str] = {}
-                for pointer, json_name, options, rest in field.findall(body):
+                for pointer, go_type, json_name, options, rest in field.findall(body):
                     tagged = re.search(r"name=(\w+)", rest)
-                    key = json_name or (tagged[1] if tagged else "")
+                    embedded = go_type.rpartition(".")[2]
+                    named = tagged[1] if tagged else json_name or embedded[:1].lower() + embedded[1:]
                     inline = "i" if not json_name else ""
-                    flags[key] = pointer + ("o" if "omit" in options else "") + inline
+                    flags[json_name or named] = pointer + ("o" if "omit" in options else "") + inline
+                    if json_name and named != json_name:
+                        flags[named] = f"{flags[json_name]}={json_name}"
                 found[f"{package}.{struct}"] = flags
     return found
 

@@ -74,6 +74,8 @@ class Protobuf:
             if entry is None:
                 continue  # a later release's field
             field, kind, label, flags = entry
+            flags, _, renamed = flags.partition("=")
+            field = renamed or field
             if "i" in flags:
                 inner = self._message(kind, item)
                 value |= {key: part for key, part in inner.items() if key not in value}
