@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import muri, openb, scheduling
+from benchmarks import api, muri, openb, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 
-SUITES = {"scheduling": scheduling.figures, "openb": openb.figures, "muri": muri.figures}
+SUITES = {"scheduling": scheduling.figures, "openb": openb.figures, "muri": muri.figures, "api": api.figures}
 """What runs when no name is given."""
 
 LONG = {"growth": scheduling.growth, "openb-table": openb.table}

@@ -1,6 +1,7 @@
 """A Kubernetes API in the test's own process, and a client that is short to write with.
 
-``async with kubernetes() as api: await api.create("pods", {...})``. No sockets, no waiting: time stands where `Clock` says.
+``async with kubernetes() as api: await api.create("pods", {...})``. No sockets, no waiting: time stands where `Clock`
+says.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ async def test_generated_names_differ() -> None:
         ("DELETE", "pods/nope", None, 404, "NotFound", 'pods "nope" not found'),
     ],
 )
-async def test_failures_are_said_as_kubernetes_says_them(
+async def test_failures_are_said_as_kubernetes_says_them(  # noqa: PLR0917  # a table
     method: str, path: str, body: object, code: int, reason: str, message: str
 ) -> None:
     async with kubernetes() as api:
@@ -189,7 +189,7 @@ async def test_unknown_fields_are_warned_of_or_refused() -> None:
         assert warned.status == 201
         assert warned.headers["Warning"] == '299 - "unknown field \\"spec.oops\\""'
         assert "oops" not in warned.json()["spec"]
-        with pytest.raises(Refused, match='strict decoding error: unknown field "spec.oops"'):
+        with pytest.raises(Refused, match=r'strict decoding error: unknown field "spec\.oops"'):
             await api.create("pods?fieldValidation=Strict", body)
         with pytest.raises(Refused, match='duplicate field "data"'):
             await api.create("configmaps?fieldValidation=Strict", b'{"metadata":{"name":"c"},"data":{},"data":{}}')  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ async def test_unknown_fields_are_warned_of_or_refused() -> None:
 async def test_values_of_the_wrong_type_are_refused() -> None:
     async with kubernetes() as api:
         with pytest.raises(
-            Refused, match="json: cannot unmarshal string into Go struct field Pod.spec.containers of type"
+            Refused, match=r"json: cannot unmarshal string into Go struct field Pod.spec.containers of type"
         ):
             await api.create("pods", {"metadata": {"name": "p"}, "spec": {"containers": "x"}})
 
@@ -253,7 +253,7 @@ async def test_a_binding_gives_a_pod_its_node_once() -> None:
         bound = await api.get("pods/p")
         assert bound["spec"]["nodeName"] == "n1"
         assert [item["type"] for item in bound["status"]["conditions"]] == ["PodScheduled"]
-        with pytest.raises(Refused, match='pod p is already assigned to node "n1"'):
+        with pytest.raises(Refused, match=r'pod p is already assigned to node "n1"'):
             await api.create("pods/p/binding", {"target": {"name": "n2"}})
 
 

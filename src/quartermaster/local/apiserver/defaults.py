@@ -27,6 +27,13 @@ def set_defaults(kind: Kind, value: Json, cluster: Cluster) -> None:
         step(value, cluster)
 
 
+def allocate(kind: Kind, value: Json, cluster: Cluster) -> None:
+    """What a new object is given beyond defaults: addresses, selectors, a first status. Nobody owns these fields."""
+    step = _NEW.get(kind.table) if kind.custom is None else None
+    if step is not None:
+        step(value, cluster)
+
+
 def _pod(value: Json, cluster: Cluster) -> None:
     del cluster
     spec = value.setdefault("spec", {})
@@ -38,10 +45,11 @@ def _pod(value: Json, cluster: Cluster) -> None:
         _requests(container)
     for container in spec.get("initContainers") or ():
         _requests(container)
-    status = value.setdefault("status", {})
-    status.setdefault("phase", "Pending")
-    if "qosClass" not in status:
-        status["qosClass"] = qos_class(spec)
+
+
+def _new_pod(value: Json, cluster: Cluster) -> None:
+    del cluster
+    value["status"] = {"phase": "Pending", "qosClass": qos_class(value["spec"])}
 
 
 def _requests(container: Json) -> None:
@@ -242,18 +250,19 @@ def _daemon_set(value: Json, cluster: Cluster) -> None:
 def _job(value: Json, cluster: Cluster) -> None:
     del cluster
     _job_spec(value["spec"])
+
+
+def _job_selector(value: Json, cluster: Cluster) -> None:
+    del cluster
     spec, metadata = value["spec"], value["metadata"]
-    if not spec.get("manualSelector") and "selector" not in spec and metadata.get("uid"):
-        labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
-        uid, name = metadata["uid"], metadata.get("name", "")
-        for key, text in (
-            ("batch.kubernetes.io/controller-uid", uid),
-            ("batch.kubernetes.io/job-name", name),
-            ("controller-uid", uid),
-            ("job-name", name),
-        ):
-            labels.setdefault(key, text)
-        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    if spec.get("manualSelector") or "selector" in spec:
+        return
+    labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    uid, name = metadata["uid"], metadata.get("name", "")
+    for prefix in ("batch.kubernetes.io/", ""):
+        labels.setdefault(f"{prefix}controller-uid", uid)
+        labels.setdefault(f"{prefix}job-name", name)
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
 
 
 def _job_spec(spec: Json) -> None:
@@ -282,29 +291,36 @@ def _cron_job(value: Json, cluster: Cluster) -> None:
 
 
 def _service(value: Json, cluster: Cluster) -> None:
+    del cluster
     spec = value.setdefault("spec", {})
     spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if not spec.get("clusterIP"):
-            spec["clusterIP"] = _cluster_ip(cluster)
-        spec.setdefault("clusterIPs", [spec["clusterIP"]])
     if spec["type"] in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
     if spec["sessionAffinity"] == "ClientIP":
         spec.setdefault("sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}})
-    used: set[int] | None = None
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         port.setdefault("targetPort", port.get("port"))
-        if spec["type"] in ("NodePort", "LoadBalancer") and not port.get("nodePort"):
+
+
+def _addresses(value: Json, cluster: Cluster) -> None:
+    spec = value["spec"]
+    if spec.get("type") != "ExternalName":
+        spec.setdefault("ipFamilies", ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if not spec.get("clusterIP"):
+            spec["clusterIP"] = _cluster_ip(cluster)
+        spec.setdefault("clusterIPs", [spec["clusterIP"]])
+    used: set[int] | None = None
+    for port in spec.get("ports") or ():
+        if spec.get("type") in ("NodePort", "LoadBalancer") and not port.get("nodePort"):
             used = _node_ports(cluster) if used is None else used
-            port["nodePort"] = next(number for number in range(30000, 32768) if number not in used)
+            port["nodePort"] = next((number for number in range(30000, 32768) if number not in used), 0)
             used.add(port["nodePort"])
 
 
@@ -329,24 +345,31 @@ def _node_ports(cluster: Cluster) -> set[int]:
 def _claim(value: Json, cluster: Cluster) -> None:
     del cluster
     value.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-    value.setdefault("status", {}).setdefault("phase", "Pending")
 
 
 def _volume_object(value: Json, cluster: Cluster) -> None:
     del cluster
     value["spec"].setdefault("persistentVolumeReclaimPolicy", "Retain")
     value["spec"].setdefault("volumeMode", "Filesystem")
-    value.setdefault("status", {}).setdefault("phase", "Pending")
 
 
 def _namespace(value: Json, cluster: Cluster) -> None:
     del cluster
     metadata = value["metadata"]
     metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata.get("name", "")
-    spec = value.setdefault("spec", {})
-    if not metadata.get("deletionTimestamp"):
-        spec.setdefault("finalizers", ["kubernetes"])
-    value.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _new_namespace(value: Json, cluster: Cluster) -> None:
+    del cluster
+    finalizers = value.setdefault("spec", {}).setdefault("finalizers", [])
+    if "kubernetes" not in finalizers:
+        finalizers.append("kubernetes")
+    value["status"] = {"phase": "Active"}
+
+
+def _pending(value: Json, cluster: Cluster) -> None:
+    del cluster
+    value["status"] = {"phase": "Pending"}
 
 
 def _secret(value: Json, cluster: Cluster) -> None:
@@ -464,7 +487,8 @@ def _match_resources(value: Json) -> None:
 
 def _budget(value: Json, cluster: Cluster) -> None:
     del cluster
-    value.setdefault("status", {}).setdefault("disruptionsAllowed", 0)
+    names = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+    value["status"] = dict.fromkeys(names, 0)
 
 
 def _endpoint_slice(value: Json, cluster: Cluster) -> None:
@@ -534,7 +558,6 @@ _STEPS: dict[str, Callable[[Json, Cluster], None]] = {
     "daemonsets.apps": _daemon_set,
     "jobs.batch": _job,
     "cronjobs.batch": _cron_job,
-    "poddisruptionbudgets.policy": _budget,
     "horizontalpodautoscalers.autoscaling": _autoscaler,
     "rolebindings.rbac.authorization.k8s.io": _role_binding,
     "clusterrolebindings.rbac.authorization.k8s.io": _role_binding,
@@ -551,4 +574,14 @@ _STEPS: dict[str, Callable[[Json, Cluster], None]] = {
     "resourceclaimtemplates.resource.k8s.io": _claim_template,
     "leases.coordination.k8s.io": _lease_like,
     "customresourcedefinitions.apiextensions.k8s.io": _crd,
+}
+
+_NEW: dict[str, Callable[[Json, Cluster], None]] = {
+    "pods": _new_pod,
+    "namespaces": _new_namespace,
+    "services": _addresses,
+    "jobs.batch": _job_selector,
+    "persistentvolumeclaims": _pending,
+    "persistentvolumes": _pending,
+    "poddisruptionbudgets.policy": _budget,
 }

@@ -400,29 +400,32 @@ def merge(live: Any, config: Any, type_: Type) -> Any:
 
 
 def _merge_lists(live: list[Any], config: list[Any], type_: Type) -> list[Any]:
-    """Items of `config` in their order, items of `live` alone where they were before the next common one."""
+    """Items of `config` in their order; items of `live` alone stay before the common item that they stood before."""
     of = type_.element or ANY
     old = {item_key(type_, item): item for item in live}
     new = {item_key(type_, item): item for item in config}
-    order = list(old)
-    result: list[Any] = []
+    left, right = list(old), list(new)
+    shared = [key for key in right if key in old]
     done: set[str] = set()
-    position = 0
-    for key, item in new.items():
-        if key in old:
-            while position < len(order) and order[position] != key:
-                if order[position] not in new and order[position] not in done:
-                    result.append(old[order[position]])
-                    done.add(order[position])
-                elif order[position] in new:
-                    break
-                position += 1
-            result.append(merge(old[key], item, of))
-            if position < len(order) and order[position] == key:
-                position += 1
-        else:
-            result.append(item)
-    result += [old[key] for key in order if key not in new and key not in done]
+    result: list[Any] = []
+    at = turn = 0
+    while at < len(left) or turn < len(right):
+        if at < len(left):
+            key = left[at]
+            if key not in new:
+                result.append(old[key])
+                at += 1
+                continue
+            both = turn < len(right)
+            if key in done or (both and key != right[turn] and shared and shared[0] != key):
+                at += 1  # it has its place elsewhere
+                continue
+        key = right[turn]
+        turn += 1
+        done.add(key)
+        result.append(merge(old[key], new[key], of) if key in old else new[key])
+        if shared and shared[0] == key:
+            shared.pop(0)
     return result
 
 

@@ -17,7 +17,7 @@ from quartermaster.local.apiserver.bodies import strict, to_normal, unknown_fiel
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.defaults import set_defaults
+from quartermaster.local.apiserver.defaults import allocate, set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
@@ -89,16 +89,7 @@ class Writer:
         if not applied:
             metadata.pop("managedFields", None)
         metadata.pop("resourceVersion", None)
-        prepare_create(stored, value)
         set_defaults(stored, value, cluster)
-        operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
-        await self._admission.mutate(operation)
-        value = operation.value
-        metadata = value["metadata"]
-        warnings += operation.warnings
-        causes = validate_metadata(kind, metadata) + validate(stored, value, cluster)
-        if causes:
-            raise invalid(kind.kind, kind.group, name or metadata.get("generateName", ""), causes)
         if not applied:
             managers.record_update(
                 value,
@@ -109,6 +100,16 @@ class Writer:
                 now=metadata["creationTimestamp"],
                 api_version=kind.api_version,
             )
+        prepare_create(stored, value)
+        allocate(stored, value, cluster)
+        operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
+        await self._admission.mutate(operation)
+        value = operation.value
+        metadata = value["metadata"]
+        warnings += operation.warnings
+        causes = validate_metadata(kind, metadata) + validate(stored, value, cluster)
+        if causes:
+            raise invalid(kind.kind, kind.group, name or metadata.get("generateName", ""), causes)
         existing = cluster.find(kind.table, key)
         if existing is not None:
             raise already_exists(kind.plural, kind.group, name)
@@ -232,16 +233,6 @@ class Writer:
         prepare_update(stored, value, old, subresource=target.subresource)
         if target.subresource != "status":
             set_defaults(stored, value, cluster)
-        metadata = value["metadata"]
-        operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
-        await self._admission.mutate(operation)
-        value = operation.value
-        metadata = value["metadata"]
-        metadata["resourceVersion"] = str(record.revision)
-        causes = validate_metadata(kind, metadata, old["metadata"])
-        causes += validate_update(stored, value, old, cluster, subresource=target.subresource)
-        if causes:
-            raise invalid(kind.kind, kind.group, target.key[1], causes)
         if not applied:
             managers.record_update(
                 value,
@@ -252,6 +243,16 @@ class Writer:
                 now=cluster.now(),
                 api_version=kind.api_version,
             )
+        metadata = value["metadata"]
+        operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
+        await self._admission.mutate(operation)
+        value = operation.value
+        metadata = value["metadata"]
+        metadata["resourceVersion"] = str(record.revision)
+        causes = validate_metadata(kind, metadata, old["metadata"])
+        causes += validate_update(stored, value, old, cluster, subresource=target.subresource)
+        if causes:
+            raise invalid(kind.kind, kind.group, target.key[1], causes)
         await self._admission.validate(operation)
         warnings += operation.warnings
         if cluster.find(kind.table, target.key) is not record:
