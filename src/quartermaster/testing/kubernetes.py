@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from quartermaster.local.apiserver.cluster import Cluster
@@ -85,7 +85,7 @@ class Client:
         """DELETE."""
         return await self.ask("DELETE", path, body)
 
-    async def watch(self, path: str) -> AsyncIterator[Json]:
+    async def watch(self, path: str) -> AsyncGenerator[Json, None]:
         """Events of a watch, as they come; `path` has the query."""
         response = await self.send("GET", path)
         if response.stream is None:
