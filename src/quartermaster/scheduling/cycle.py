@@ -1,7 +1,7 @@
 """The scheduling cycle: a pure function from a snapshot, the groups that wait and the policies to a plan.
 
-Groups are taken in order; each is placed at its minimum, wholly or not at all, on a statement that the next group
-sees. What is above a minimum is asked for again, pod by pod, once everybody's minimum had its turn. In the end the
+Groups are taken in order; each is placed at its minimum, wholly or not at all, on a statement that the next group sees.
+What is above a minimum is asked for again, pod by pod, once everybody's minimum had its turn. In the end the
 statement is rolled back: the snapshot is as it was, and the plan says what to do.
 
 With `replan`, running groups that may be preempted give up their places first and are placed anew in the same order

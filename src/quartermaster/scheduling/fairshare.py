@@ -2,30 +2,31 @@
 
 Children share what their parent got, in three passes over the siblings:
 
-1. **deserved**: everyone gets what it deserves, as far as it asks for it; 2. **over quota**: the rest goes by
-priority class, from high to low, inside a class by weight corrected by history; 3. **remainder**: queues that were
-cut off hold whole units (a GPU, a millicore, 10^6 bytes), and the units this frees go to the largest fractional rest,
-then the older queue, then the name.
+1. **deserved**: everyone gets what it deserves, as far as it asks for it;
+2. **over quota**: the rest goes by priority class, from high to low, inside a class by weight corrected by history;
+3. **remainder**: queues that were cut off hold whole units (a GPU, a millicore, 10^6 bytes), and the units this frees
+   go to the largest fractional rest, then the older queue, then the name.
 
 The formula is the field's (KAI Scheduler; `docs/fair-share.md` has it with worked examples). Where it would break the
 promise that shares add up to what is there, this module decides otherwise:
 
 * *More is deserved than the parent has.* What is deserved is then met by priority class, and in the class that cannot
-be met divided by the deserved amounts, none above what it asks. A guarantee is a promise, so a broken one is broken
-in the order people chose; and since requests only cap, asking for more cannot take from a queue that asked for less.
+  be met divided by the deserved amounts, none above what it asks. A guarantee is a promise, so a broken one is broken
+  in the order people chose; and since requests only cap, asking for more cannot take from a queue that asked for less.
 * *Demand that limits forbid.* A parent asks for what its children may take, not for what they would like; otherwise
-it holds a share that nobody below can use while its siblings wait. * *Units* are rounded at the end of each class,
-not once after all: a lower class gets nothing before every queue of a higher class that has a weight is satisfied.
-Inside a class they are rounded once, after the last round; rounding in every round would let a queue of small weight
-lose its fraction again and again. * *No weight* means no surplus, even when it goes unused: that is what a weight of
-0 is written for. * *History* shifts surplus between queues and never destroys it: when it would leave everyone who
-still waits with nothing, the weights count alone.
+  it holds a share that nobody below can use while its siblings wait.
+* *Units* are rounded at the end of each class, not once after all: a lower class gets nothing before every queue of a
+  higher class that has a weight is satisfied. Inside a class they are rounded once, after the last round; rounding in
+  every round would let a queue of small weight lose its fraction again and again.
+* *No weight* means no surplus, even when it goes unused: that is what a weight of 0 is written for.
+* *History* shifts surplus between queues and never destroys it: when it would leave everyone who still waits with
+  nothing, the weights count alone.
 
 Nobody gets more than its request; an unlimited entitlement means "as much as it asks".
 
-Why it ends: a round either satisfies a queue, which then leaves, or is the last, so a class has at most one round
-more than it has queues. Why the remainder fits: the amounts cut off are less than one unit per queue, and each queue
-can still take its rest, so one unit to each, in order, is always enough.
+Why it ends: a round either satisfies a queue, which then leaves, or is the last, so a class has at most one round more
+than it has queues. Why the remainder fits: the amounts cut off are less than one unit per queue, and each queue can
+still take its rest, so one unit to each, in order, is always enough.
 
 All arithmetic is on integers and ratios of integers, weights being read as the decimals that were written; so the
 result depends neither on the order of the queues nor on how a machine rounds. Without history (k = 0) the division is

@@ -2,10 +2,10 @@
 
 Three ways, one meaning:
 
-* **by class**, the usual one. The best node keeps the lead while its score does not fall, so its next pods and those
-of its equals follow at once: k nodes that go through the same states are one vector operation. * **by node**, for
-pods that see differences inside a class (affinity between pods, host names). * **at random**, for the policy of that
-name.
+* **by class**, the usual one. The best node keeps the lead while its score does not fall, so its next pods and those of
+  its equals follow at once: k nodes that go through the same states are one vector operation.
+* **by node**, for pods that see differences inside a class (affinity between pods, host names).
+* **at random**, for the policy of that name.
 """
 
 from __future__ import annotations

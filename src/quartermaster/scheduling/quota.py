@@ -5,13 +5,13 @@ times; the gate speaks mappings, as the state's ledger does. Either way what is 
 
 A pod that asks for GPU *memory* has no cost in devices until its device is known. Quota has to hold wherever the pod
 lands, and a slice of given bytes is the largest part of the smallest device; yet a gate that assumed the smallest
-would refuse pods which fit. The field's answer is kept: the gate reads the request on the largest device of the
-cluster (never refuse what could be within the limit), fair share on the smallest (never promise less than may be
-used). The caller says which by the `gpu_memory` it passes.
+would refuse pods which fit. The field's answer is kept: the gate reads the request on the largest device of the cluster
+(never refuse what could be within the limit), fair share on the smallest (never promise less than may be used).
+The caller says which by the `gpu_memory` it passes.
 
-The gate refuses in two ways. A **limit** holds for everything a queue and the queues below it use. What is
-**deserved** holds for the non-preemptible part alone: it can never be reclaimed, so it may only occupy what its
-queue, and every queue above, is guaranteed; more would turn a neighbour's guarantee into a hope.
+The gate refuses in two ways. A **limit** holds for everything a queue and the queues below it use. What is **deserved**
+holds for the non-preemptible part alone: it can never be reclaimed, so it may only occupy what its queue, and every
+queue above, is guaranteed; more would turn a neighbour's guarantee into a hope.
 """
 
 from __future__ import annotations

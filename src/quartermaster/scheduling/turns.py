@@ -1,16 +1,17 @@
 """Whose turn it is: the order in which groups are tried, and whether their queues let them.
 
-Inside a queue, groups go by priority, then those below their minimum before those that only grow, then by age and
-name. Between sibling queues, after every decision anew, by the first of these that differs:
+Inside a queue, groups go by priority, then those below their minimum before those that only grow, then by age and name.
+Between sibling queues, after every decision anew, by the first of these that differs:
 
-1. a queue below its fair share in some resource before one that has it in all; 2. higher queue priority; 3. a queue
-that stays within what it deserves, with its next group, before one that does not; 4. one that holds something it has
-no share of goes last; 5. smaller dominant share with the next group, 6. without it; 7. smaller share; 8. older, then
-name.
+1. a queue below its fair share in some resource before one that has it in all;
+2. higher queue priority;
+3. a queue that stays within what it deserves, with its next group, before one that does not;
+4. one that holds something it has no share of goes last;
+5. smaller dominant share with the next group, 6. without it; 7. smaller share; 8. older, then name.
 
 KAI asks 3 before 2, so a queue of low priority that is within its quota starves one of high priority that is not (its
-issues 2064 and 2065). Priority first cannot starve the other way round: rule 1 comes before both, and the fair share
-of the high queue leaves out what its siblings deserve and ask for.
+issues 2064 and 2065). Priority first cannot starve the other way round: rule 1 comes before both, and the fair share of
+the high queue leaves out what its siblings deserve and ask for.
 """
 
 from __future__ import annotations

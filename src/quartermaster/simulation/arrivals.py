@@ -1,7 +1,7 @@
 """The packing experiment: pods arrive one by one, stay for ever, and are dropped when they do not fit.
 
-As run for "Beware of Fragmentation" (Weng et al., USENIX ATC'23), so that results can be compared: the list is tuned
-to a total demand, shuffled, and put on an empty cluster whose nodes are in one random order, which is also the order
+As run for "Beware of Fragmentation" (Weng et al., USENIX ATC'23), so that results can be compared: the list is tuned to
+a total demand, shuffled, and put on an empty cluster whose nodes are in one random order, which is also the order
 that ties follow. How much of the cluster is allocated is then read against how much was asked for.
 """
 

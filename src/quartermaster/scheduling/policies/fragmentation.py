@@ -2,8 +2,8 @@
 
 Weng et al., "Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent", USENIX
 ATC'23, in the form that the authors' scheduler runs. A node's fragment seen by a class of pods is the free GPU that
-pods of that class could not use there: all of it when the node cannot host one, else the devices with too little
-left. The node's fragment is the mean over the mix of classes, so with U the GPU on devices with room for the class
+pods of that class could not use there: all of it when the node cannot host one, else the devices with too little left.
+The node's fragment is the mean over the mix of classes, so with U the GPU on devices with room for the class
 
     F(node) = I - sum over classes m of p(m) * host(m) * U(m),      I: free GPU of the node.
 

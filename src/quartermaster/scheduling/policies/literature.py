@@ -1,10 +1,10 @@
 """Baselines of the GPU-sharing literature, as their authors ran them: integer scores, so that ties matter.
 
 The formulas are those of the simulator behind "Beware of Fragmentation" (Weng et al., USENIX ATC'23): amounts are
-compared with a machine of 128 cores and 8 GPUs, scores are cut to integers, the lowest row wins among equals. Sources
-of each idea: DotProd, Grandl et al., "Multi-resource packing for cluster schedulers" (Tetris), SIGCOMM'14;
-GpuClustering, Xiao et al., "Gandiva", OSDI'18; GpuPacking, Weng et al., "MLaaS in the wild", NSDI'22; BestFit,
-Protean, Hadary et al., OSDI'20.
+compared with a machine of 128 cores and 8 GPUs, scores are cut to integers, the lowest row wins among equals.
+Sources of each idea: DotProd, Grandl et al., "Multi-resource packing for cluster schedulers" (Tetris), SIGCOMM'14;
+GpuClustering, Xiao et al., "Gandiva", OSDI'18; GpuPacking, Weng et al., "MLaaS in the wild", NSDI'22; BestFit, Protean,
+Hadary et al., OSDI'20.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ filled with: for each class m of the mix, alone, k(m) pods fit by devices and by
 
     worth = sum over m of p(m) * host(m) * ((1 - w) * k(m) * g(m) + w * U(m)),      w = USABLE_WEIGHT
 
-with g(m) the GPU that one pod takes and U(m) FGD's usable GPU, which steadies the first term where k is small. k is a
-real number, since cpu left over by one class serves another. p is over classes with GPU. A pod goes where it costs
+with g(m) the GPU that one pod takes and U(m) FGD's usable GPU, which steadies the first term where k is small. k is
+a real number, since cpu left over by one class serves another. p is over classes with GPU. A pod goes where it costs
 least worth beyond its own GPU; when that is about equal, to a node with less GPU and more cpu free:
 
     score = floor((g - worth lost + CPU_SLACK * free cpu / 128 cores - GPU_SLACK * free GPU / 8) / STEP),    in GPUs.
 
 Why it packs better: (1) the fractional k charges a pod for cpu that strands GPU *before* the node runs out, which is
-where FGD loses most when cpu is the second bottleneck; (2) what is left of a device is valued by how many pods of
-each size it takes, not by whether one fits; (3) `GPU_SLACK` leaves empty nodes to pods that need many GPUs; (4)
-`STEP` makes small differences ties, and ties go to the lowest row, which packs. docs/decisions/0004-own-policy.md
-says how the four constants were chosen and what each term is worth.
+where FGD loses most when cpu is the second bottleneck; (2) what is left of a device is valued by how many pods of each
+size it takes, not by whether one fits; (3) `GPU_SLACK` leaves empty nodes to pods that need many GPUs; (4) `STEP` makes
+small differences ties, and ties go to the lowest row, which packs. docs/decisions/0004-own-policy.md says how the four
+constants were chosen and what each term is worth.
 """
 
 from __future__ import annotations

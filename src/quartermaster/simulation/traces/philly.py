@@ -2,8 +2,8 @@
 
 Submissions are local times of day, in no order. They become seconds from the first submission that is read; the clock
 change of 5 November 2017 is ignored, because the file does not say which of the two hours a time in it belongs to, so
-gaps across it are an hour short. The file has no job names: a job is called after its virtual cluster and its line,
-so that it can be found and keeps its name when only one cluster is read.
+gaps across it are an hour short. The file has no job names: a job is called after its virtual cluster and its line, so
+that it can be found and keeps its name when only one cluster is read.
 """
 
 from __future__ import annotations

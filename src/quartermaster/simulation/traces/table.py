@@ -1,8 +1,8 @@
 """A CSV file, plain or gzipped, checked as a whole and read by column.
 
-By column, because a format's rules are by column, and because a list comprehension over 10,000 cells of one type
-costs a few milliseconds where a dictionary per row costs many. The place of a bad cell is looked for only once
-something is wrong. Compression is recognised by content, not by name: files get renamed.
+By column, because a format's rules are by column, and because a list comprehension over 10,000 cells of one type costs
+a few milliseconds where a dictionary per row costs many. The place of a bad cell is looked for only once something is
+wrong. Compression is recognised by content, not by name: files get renamed.
 
 It refuses what other readers let pass: columns it does not know, cells beyond the header, a name given twice, an
 unclosed quote. Blank lines are skipped.
