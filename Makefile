@@ -2,11 +2,11 @@
 BIN := .venv/bin
 REPORT := build/report.html
 
-.PHONY: help up test test-long lint format bench clean
+.PHONY: help up test test-long test-kubernetes kubernetes lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .venv/ready: pyproject.toml uv.lock scripts/setup.sh
 	@scripts/setup.sh
@@ -26,6 +26,13 @@ test: lint ## everything CI runs
 
 test-long: lint ## the slow lane too
 	HYPOTHESIS_PROFILE=slow $(BIN)/pytest -n 2 -m "slow or not slow"
+
+kubernetes: .venv/ready ## build the real Kubernetes components that tests compare with (needs Go, minutes)
+	@$(BIN)/python -m tools.kubernetes.binaries
+
+test-kubernetes: .venv/ready ## compare with a real kube-apiserver; builds what it needs (docs/kubernetes-tests.md)
+	@$(BIN)/python -m tools.kubernetes.binaries kube-apiserver etcd kubectl helm
+	$(BIN)/pytest -n 0 -m kubernetes -rfE
 
 format: .venv/ready ## rewrite the code in the one format
 	$(BIN)/ruff format

@@ -1,6 +1,7 @@
 """``quartermaster``: parse, dispatch, and turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a bug of ours (with its traceback), 2 input that cannot be used, 130 interrupted.
+Exit codes: 0 done, 1 a scenario came out differently, or a bug of ours (with its traceback), 2 input that cannot be
+used, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ examples:
   quartermaster api --data-dir ~/.local/share/quartermaster
 """
 
+_SCENARIO_EXAMPLES = """\
+examples:
+  quartermaster scenario run scenarios/gang.yaml
+  quartermaster scenario run scenarios/kai -o json
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Usage errors look like all other errors."""
@@ -47,6 +54,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_simulate(commands)
     _add_api(commands)
+    _add_scenario(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
@@ -114,6 +122,25 @@ def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
     )
 
 
+def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "play scenarios and compare what comes with what was written down"
+    scenario = commands.add_parser("scenario", help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    inner = scenario.add_subparsers(dest="scenario_command", metavar="COMMAND", required=True)
+    command = inner.add_parser(
+        "run",
+        help="play files and folders",
+        description="Play every scenario of the files and folders named; exit with 1 if one comes out differently.",
+        epilog=_SCENARIO_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a .yaml scenario, recorded .json[.gz] cases, a folder"
+    )
+    command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+    command.add_argument("-v", "--verbose", action="store_true", help="also tell where equally valid cases differ")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
@@ -144,6 +171,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli import api  # noqa: PLC0415
 
         return api.command(options)
+    if options.command == "scenario":
+        from quartermaster.cli.scenario import command  # noqa: PLC0415
+
+        return command(options)
     from quartermaster.cli import lists  # noqa: PLC0415
 
     return lists.policies(options) if options.command == "policies" else lists.traces(options)

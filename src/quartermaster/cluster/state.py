@@ -43,18 +43,22 @@ class ClusterState:
 
     Arrays by row: `node_class` int32 (-1: no node), `gpu_free` int32 [nodes, devices] in micro-GPU, `kind_count` int32
     [nodes, kinds]. `generation` rises with every delta. `caches` belongs to higher layers: whatever they derive from
-    this state and keep as long as it lives; it is no part of the state's value.
+    this state and keep as long as it lives; it is no part of the state's value. `layout` rises when nodes come, go or
+    change. `leaving` holds the pods that are terminating: they take their room until they are gone; the value says
+    whether that room may be counted on (False: they have been at it for too long).
     """
 
     def __init__(self, nodes: Iterable[Node] = ()) -> None:
         self.generation = 0
         self.epoch = 0
         self.returns = 0
+        self.layout = 0
         self.resources: list[str] = list(BASE_RESOURCES)
         self.nodes: list[Node | None] = []
         self.rows: dict[str, int] = {}
         self.shapes: list[Shape] = []
         self.pods: dict[str, Assignment] = {}
+        self.leaving: dict[str, bool] = {}
         self.accounts: list[tuple[str, bool]] = []
         self.held: list[dict[str, int]] = []
         self.caches: dict[Hashable, Any] = {}
@@ -89,6 +93,7 @@ class ClusterState:
             key = (self.classes.profile_id(profile), profile.allocatable, (DEVICE,) * node.gpus, 0, frozenset[Any]())
             self._move(row, self.classes.intern(key))
             self.returns += 1
+        self.layout += 1
         self.generation += 1
 
     def remove_node(self, name: str) -> list[str]:
@@ -103,6 +108,7 @@ class ClusterState:
         del self.rows[name]
         heappush(self._free_rows, row)
         self.affinity.invalidate()
+        self.layout += 1
         self.generation += 1
         return lost
 
@@ -119,6 +125,7 @@ class ClusterState:
         self.nodes[row] = node
         self._reclassify([row])
         self.affinity.invalidate()
+        self.layout += 1
         self.generation += 1
 
     def row(self, name: str) -> int:
@@ -212,7 +219,16 @@ class ClusterState:
 
     # ---- pods
 
-    def assume(self, pod: str, spec: PodSpec, node: str, devices: Sequence[int] = (), *, queue: str = "") -> None:
+    def assume(
+        self,
+        pod: str,
+        spec: PodSpec,
+        node: str,
+        devices: Sequence[int] = (),
+        *,
+        queue: str = "",
+        preemptible: bool = True,
+    ) -> None:
         """Record that a pod is on a node, with the indexes of its GPUs; raises `InvalidInput` if that cannot be."""
         shape = self.shape(spec)
         row = self.row(node)
@@ -223,7 +239,9 @@ class ClusterState:
             raise InvalidInput(
                 f"pod '{pod}': devices", f"{list(devices)}", f"name {shape.count} different devices of {have}"
             )
-        self.place(pod, shape, row, sum(1 << device for device in devices), self.account(queue))
+        self.place(
+            pod, shape, row, sum(1 << device for device in devices), self.account(queue, preemptible=preemptible)
+        )
 
     def place(self, pod: str, shape: Shape, row: int, devices: int, account: int) -> int:
         """`assume` by numbers: `devices` is a bit mask. Returns the class that the node had."""
@@ -267,11 +285,19 @@ class ClusterState:
     def _kinds(self, row: int) -> int:
         return sum(1 << kind for kind, count in enumerate(self.kind_count[row].tolist()) if count)
 
+    def leave(self, pod: str, *, frees: bool = True) -> None:
+        """Mark a pod as terminating; raises `InvalidInput` if it is nowhere. `frees`: its room may be counted on."""
+        if pod not in self.pods:
+            raise InvalidInput(f"pod '{pod}'", "is not placed", "only pods on a node can be leaving it")
+        self.leaving[pod] = frees
+        self.generation += 1
+
     def forget(self, pod: str) -> Assignment:
         """Take a pod off its node; returns where it was. Raises `InvalidInput` if it is nowhere."""
         assignment = self.pods.pop(pod, None)
         if assignment is None:
             raise InvalidInput(f"pod '{pod}'", "is not placed", "forget only pods that were assumed")
+        self.leaving.pop(pod, None)
         row, number, devices, share, account = assignment
         shape = self.shapes[number]
         self._release(row, shape, devices, share, account)
@@ -483,6 +509,7 @@ class ClusterState:
         copy.nodes = self.nodes.copy()
         copy.rows = self.rows.copy()
         copy.pods = self.pods.copy()
+        copy.leaving = self.leaving.copy()
         copy.held = [held.copy() for held in self.held]
         copy.accounts = self.accounts.copy()
         copy.resources = self.resources.copy()
@@ -523,7 +550,12 @@ class ClusterState:
             for pod, a in self.pods.items()
         )
         held = sorted((key, sorted(held.items())) for key, held in zip(self.accounts, self.held, strict=True) if held)
-        return repr((self.resources, nodes, pods, held)).encode() + self.gpu_free.tobytes() + self.kind_count.tobytes()
+        leaving = sorted(self.leaving.items())
+        return (
+            repr((self.resources, nodes, pods, held, leaving)).encode()
+            + self.gpu_free.tobytes()
+            + self.kind_count.tobytes()
+        )
 
     def _describe(self, row: int) -> tuple[object, ...]:
         _, free, devices, kinds, ports = self.classes.keys[self.class_at[row]]

@@ -104,7 +104,13 @@ def _rebuild_spec(fields: dict[str, object]) -> PodSpec:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod by its unique name (``namespace/name`` or a trace's id) and what it asks for."""
+    """A pod by its unique name (``namespace/name`` or a trace's id) and what it asks for.
+
+    `priority` orders pods inside their sub-group: larger first, those without one last. A `gated` pod is not to be
+    scheduled yet (scheduling gates, or it has ended): it counts as neither waiting nor there.
+    """
 
     name: str
     spec: PodSpec
+    priority: int | None = None
+    gated: bool = False

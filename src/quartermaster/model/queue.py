@@ -39,7 +39,9 @@ class Queue:
     """One queue. `quotas` maps a resource (``cpu``, ``memory``, ``gpu``, ``gpu/H100``, ...) to its quota.
 
     A resource without a quota has nothing deserved, no limit and weight 1. `usage` is the decayed historical share of
-    capacity (0..1) per resource that over-quota division is corrected by.
+    capacity (0..1) per resource that over-quota division is corrected by. Work in the queue runs for at least
+    `reclaim_min_runtime` (`preempt_min_runtime`) seconds before it may be taken by another (by its own) queue; None
+    means what the parent says, and 0 at the top.
     """
 
     name: str
@@ -48,6 +50,21 @@ class Queue:
     created: float = 0.0
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     usage: Mapping[str, float] = field(default_factory=dict)
+    reclaim_min_runtime: float | None = None
+    preempt_min_runtime: float | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("reclaim_min_runtime", "preempt_min_runtime"):
+            value = getattr(self, what)
+            if value is not None and (math.isnan(value) or value < 0):
+                raise InvalidInput(f"queue '{self.name}': {what}", f"{value} is not usable", "give 0 s or more")
+        for resource, quota in self.quotas.items():
+            if quota.limit < quota.deserved < UNLIMITED:
+                raise InvalidInput(
+                    f"queue '{self.name}': {resource}",
+                    f"deserves {quota.deserved:g} above its limit of {quota.limit:g}",
+                    "raise the limit or lower what it deserves",
+                )
 
     def quota(self, resource: str) -> Quota:
         """The quota for `resource`, or the default one."""

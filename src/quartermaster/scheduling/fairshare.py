@@ -40,7 +40,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.queue import Queue, QueueTree
@@ -70,19 +70,25 @@ def unit_of(resource: str) -> int:
 
 
 def fair_shares(
-    tree: QueueTree, *, capacity: Mapping[str, int], requested: Mapping[str, Mapping[str, int]], k: float = 1.0
+    tree: QueueTree,
+    *,
+    capacity: Mapping[str, int],
+    requested: Mapping[str, Mapping[str, int]],
+    k: float = 1.0,
+    deserved_in_full: bool = False,
 ) -> dict[str, dict[str, FairShare]]:
     """The fair share of every queue in every resource under quota (`quota_resources`), by queue and resource.
 
     `capacity` is what there is to share; a resource missing from it is not there. `requested` is what is allocated or
     pending per *leaf* queue, both in integer units. `k` is how strongly history corrects weights; 0 is not at all.
+    With `deserved_in_full` what is deserved is met even where its sum is more than there is (KAI's way).
     Raises `InvalidInput` for a request of a queue that is unknown or no leaf, and for numbers below 0.
     """
     _check(tree, requested, k)
     shares: dict[str, dict[str, FairShare]] = {queue.name: {} for queue in tree}
     for resource in quota_resources(tree):
         claims = _claims(tree, resource, requested)
-        _divide_tree(tree, claims, max(0, capacity.get(resource, 0)), resource, _exact(k))
+        _divide_tree(tree, claims, max(0, capacity.get(resource, 0)), _How(resource, _exact(k), deserved_in_full))
         for name, claim in claims.items():
             allocatable = min(claim.limit, max(claim.deserved, claim.share))
             shares[name][resource] = FairShare(
@@ -138,20 +144,29 @@ def _claims(tree: QueueTree, resource: str, requested: Mapping[str, Mapping[str,
     return {queue.name: claims[queue.name] for queue in parents_first}
 
 
-def _divide_tree(tree: QueueTree, claims: Mapping[str, _Claim], capacity: int, resource: str, k: Fraction) -> None:
-    _share_out(capacity, [claims[queue.name] for queue in tree.children(None)], resource, k)
+class _How(NamedTuple):
+    """What one division needs to know beside its claims."""
+
+    resource: str
+    k: Fraction
+    deserved_in_full: bool
+
+
+def _divide_tree(tree: QueueTree, claims: Mapping[str, _Claim], capacity: int, how: _How) -> None:
+    _share_out(capacity, [claims[queue.name] for queue in tree.children(None)], how)
     for name, claim in claims.items():
-        _share_out(claim.share, [claims[child.name] for child in tree.children(name)], resource, k)
+        _share_out(claim.share, [claims[child.name] for child in tree.children(name)], how)
 
 
-def _share_out(amount: int, claims: Sequence[_Claim], resource: str, k: Fraction) -> None:
+def _share_out(amount: int, claims: Sequence[_Claim], how: _How) -> None:
     """Divide what a parent got among its children: first what they deserve, then the rest."""
+    resource, k, deserved_in_full = how
     if amount <= 0 or not claims:
         return
     unit = unit_of(resource)
     classes = _by_priority(claims)
     left = amount
-    if sum(claim.entitled for claim in claims) > amount:
+    if sum(claim.entitled for claim in claims) > amount and not deserved_in_full:
         for peers in classes:
             left = _divide(
                 left,
@@ -160,8 +175,8 @@ def _share_out(amount: int, claims: Sequence[_Claim], resource: str, k: Fraction
             )
         return
     for claim in claims:
-        claim.share = claim.entitled
-        left -= claim.entitled
+        claim.share = min(claim.entitled, amount)
+        left -= claim.share
     for peers in classes:
         left = _divide(
             left,

@@ -110,6 +110,10 @@ class Frontier:
             heappush(heap, own)
         return entry
 
+    def rows_of(self, number: int) -> NDArray[np.int64]:
+        """All nodes of a class, ascending."""
+        return self._state.rows_of(number)
+
     def _sync(self) -> None:
         state = self._state
         moved = state.moved[self._cursor :]
@@ -128,6 +132,46 @@ class Frontier:
             own = cost[number]
             if own is not None:
                 heappush(self._heap, (own, row, number))
+
+
+class Within:
+    """A frontier seen through some rows only (a topology domain, one node): the same costs, fewer nodes.
+
+    Made for one placement; looks at its rows again whenever the state has changed.
+    """
+
+    def __init__(self, state: ClusterState, whole: Frontier, rows: NDArray[np.int64]) -> None:
+        self._state, self._whole, self._rows = state, whole, rows
+        self.shape, self.cost, self.level, self.know = whole.shape, whole.cost, whole.level, whole.know
+        self._entries: list[Entry] = []
+        self._at = -1
+
+    def top(self) -> Entry | None:
+        """The best entry; None when none of the rows fits."""
+        if self._at != self._state.generation:
+            self._look()
+        return self._entries[0] if self._entries else None
+
+    def without(self, number: int) -> Entry | None:
+        """The best entry of any other class."""
+        return next((entry for entry in self._entries if entry[2] != number), None)
+
+    def rows_of(self, number: int) -> NDArray[np.int64]:
+        """Those of the rows that are in a class, ascending."""
+        return self._rows[self._state.node_class[self._rows] == number]
+
+    def _look(self) -> None:
+        numbers, first = np.unique(self._state.node_class[self._rows], return_index=True)
+        classes = [number for number in numbers.tolist() if number >= 0]
+        self.know(classes)
+        rows = self._rows[first].tolist()
+        found = [
+            (cost, row, number)
+            for number, row in zip(numbers.tolist(), rows, strict=True)
+            if number >= 0 and (cost := self.cost[number]) is not None
+        ]
+        self._entries = sorted(found)
+        self._at = self._state.generation
 
 
 def _tightest(view: ClassView, shape: Shape) -> NDArray[np.int64]:

@@ -6,14 +6,15 @@ Three ways, one meaning:
   its equals follow at once: k nodes that go through the same states are one vector operation.
 * **by node**, for pods that see differences inside a class (affinity between pods, host names).
 * **at random**, for the policy of that name.
+
+Each can be kept to some rows, which is how topology domains and single nodes are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from quartermaster.cluster.assignment import Batch
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
-from quartermaster.cluster.statement import Statement
+from quartermaster.cluster.statement import Checkpoint, Statement
 from quartermaster.model.units import DEVICE
+from quartermaster.scheduling.domains import Rows, copies
 from quartermaster.scheduling.filters import NodeRules, fitting, shares
-from quartermaster.scheduling.frontier import Frontier, frontier
+from quartermaster.scheduling.frontier import Frontier, Within, frontier
+from quartermaster.scheduling.plan import Placed
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.view import ClassView
 
@@ -37,19 +40,12 @@ class Rng(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Placed:
-    """Pods that got a place: names, node rows and device masks, in step."""
+class Mark(NamedTuple):
+    """A point to which a placer can go back: pods placed, statement, and what else a placer counts."""
 
-    pods: list[str] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    masks: list[int] = field(default_factory=list)
-
-    def truncate(self, length: int) -> None:
-        """Keep the first `length` pods."""
-        for column in (self.pods, self.shapes, self.rows, self.masks):
-            del column[length:]
+    placed: int
+    statement: Checkpoint
+    more: tuple[int, int] = (0, 0)
 
 
 class Placer:
@@ -62,13 +58,26 @@ class Placer:
         self._policy = policy
         self._rng = rng
 
-    def place(self, names: Sequence[str], shape: Shape, account: int) -> int:
-        """Place as many of these equal pods as fit, in order; returns how many did."""
+    def place(self, names: Sequence[str], shape: Shape, account: int, rows: Rows | None = None) -> int:
+        """Place as many of these equal pods as fit (on `rows`, if given), in order; returns how many did."""
         if self._policy.randomised:
-            return self._one_by_one(names, shape, account)
+            return self._one_by_one(names, shape, account, rows)
         if self._by_node(shape):
-            return self._on_nodes(names, shape, account)
-        return self._on_classes(names, shape, account)
+            return self._on_nodes(names, shape, account, rows)
+        return self._on_classes(names, shape, account, rows)
+
+    def mark(self) -> Mark:
+        """The present point."""
+        return Mark(len(self.placed.pods), self.statement.checkpoint())
+
+    def undo(self, mark: Mark) -> None:
+        """Take back everything since `mark`."""
+        self.statement.rollback(mark.statement)
+        self.placed.truncate(mark.placed)
+
+    def capacity(self, shape: Shape) -> NDArray[np.int64]:
+        """An upper bound of the pods of `shape` that each node could be made to take [rows]."""
+        return copies(self.state, shape)
 
     def _by_node(self, shape: Shape) -> bool:
         return (shape.constrained or bool(self.state.affinity.terms)) and NodeRules(self.state, shape).active
@@ -83,8 +92,9 @@ class Placer:
 
     # ---- by class
 
-    def _on_classes(self, names: Sequence[str], shape: Shape, account: int) -> int:
-        best = frontier(self.state, shape, self._policy)
+    def _on_classes(self, names: Sequence[str], shape: Shape, account: int, rows: Rows | None) -> int:
+        whole = frontier(self.state, shape, self._policy)
+        best = whole if rows is None else Within(self.state, whole, rows)
         done, total = 0, len(names)
         while done < total:
             entry = best.top()
@@ -98,13 +108,13 @@ class Placer:
         return done
 
     def _lead(
-        self, best: Frontier, entry: tuple[float, int, int], names: Sequence[str], shape: Shape, account: int
+        self, best: Frontier | Within, entry: tuple[float, int, int], names: Sequence[str], shape: Shape, account: int
     ) -> int:
         """Place the pods that the leading class gets before any other class is asked; returns how many."""
         cost, _, number = entry
         path = self._path(best, number, limit=len(names))
         rival = best.without(number)
-        rows = self.state.rows_of(number)
+        rows = best.rows_of(number)
         if rival is not None and rival[0] == cost:
             rows = rows[: int(np.searchsorted(rows, rival[1]))]
         full, rest = divmod(len(names), len(path))
@@ -117,7 +127,7 @@ class Placer:
             self._batch(names[done : done + partial], shape, account, rows[full : full + 1], path[:partial])
         return done + partial
 
-    def _path(self, best: Frontier, number: int, *, limit: int) -> list[tuple[int, int]]:
+    def _path(self, best: Frontier | Within, number: int, *, limit: int) -> list[tuple[int, int]]:
         """What one node of the leading class goes through while it leads: (level used, class after) per pod."""
         path: list[tuple[int, int]] = []
         cost = best.cost[number]
@@ -186,12 +196,12 @@ class Placer:
 
     # ---- by node
 
-    def _on_nodes(self, names: Sequence[str], shape: Shape, account: int) -> int:
+    def _on_nodes(self, names: Sequence[str], shape: Shape, account: int, only: Rows | None) -> int:
         state = self.state
         best = frontier(state, shape, self._policy)
         best.top()
         rules = NodeRules(state, shape)
-        rows = np.flatnonzero(state.node_class >= 0)
+        rows = np.flatnonzero(state.node_class >= 0) if only is None else only[state.node_class[only] >= 0]
         best.know(np.unique(state.node_class[rows]).tolist())
         heap = [
             (cost, row)
@@ -223,14 +233,14 @@ class Placer:
 
     # ---- at random
 
-    def _one_by_one(self, names: Sequence[str], shape: Shape, account: int) -> int:
+    def _one_by_one(self, names: Sequence[str], shape: Shape, account: int, only: Rows | None) -> int:
         state = self.state
         rules = NodeRules(state, shape) if self._by_node(shape) else None
         for done, name in enumerate(names):
             live = state.live_classes()
             fits = np.zeros(len(state.classes) + 1, dtype=np.bool_)
             fits[fitting(state, live.tolist(), shape)] = True
-            rows = np.flatnonzero(fits[state.node_class])
+            rows = np.flatnonzero(fits[state.node_class]) if only is None else only[fits[state.node_class[only]]]
             if rules is not None:
                 rows = np.array([row for row in rows.tolist() if rules.reason(row) is None], dtype=np.int64)
             if not len(rows):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
+from quartermaster.cluster.statement import Statement
 
 
 class Bind(NamedTuple):
@@ -19,11 +20,16 @@ class Bind(NamedTuple):
 
 
 class Evict(NamedTuple):
-    """A pod leaves its node, so that the group named can have the room."""
+    """A pod leaves its node. `action` is the rule that allowed it, `beneficiary` the group that gets the room.
+
+    A pod that is also among the placements moves.
+    """
 
     pod: str
     node: str
     reason: str
+    action: str = ""
+    beneficiary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,8 @@ class Explanation:
 
     `reasons` counts nodes per reason (a node may fail for several), most frequent first; `numbers` say what was asked
     and the most that any node has; `near_misses` are nodes that one reason alone rules out, smallest lack first.
+    `quota` or `domain` is set when a queue or a topology was in the way, and then comes first; `notes` say why nobody
+    made room.
     """
 
     wanted: int
@@ -49,18 +57,25 @@ class Explanation:
     numbers: tuple[str, ...] = ()
     near_misses: tuple[NearMiss, ...] = ()
     quota: str = ""
+    domain: str = ""
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One sentence per part, for events and conditions."""
+        return "; ".join((*self._parts(), *self.notes))
+
+    def _parts(self) -> list[str]:
         if self.quota:
-            return self.quota
+            return [self.quota]
+        if self.domain:
+            return [self.domain]
         places = f"{self.fitted} of {self.wanted} pods fit" if self.wanted > 1 else "no node fits"
         parts = [f"{places}: " + ", ".join(f"{name} on {count}" for name, count in self.reasons)]
         parts[0] += f" (of {self.nodes} nodes)"
         parts.extend(self.numbers)
         if self.near_misses:
             parts.append("nearest: " + ", ".join(f"{miss.node} lacks {miss.lacks}" for miss in self.near_misses))
-        return "; ".join(parts)
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +86,27 @@ class Unschedulable:
     explanation: Explanation
 
 
+@dataclass(slots=True)
+class Placed:
+    """Pods that got a place: names, node rows and device masks, in step."""
+
+    pods: list[str] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    masks: list[int] = field(default_factory=list)
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` pods."""
+        for column in (self.pods, self.shapes, self.rows, self.masks):
+            del column[length:]
+
+
 @dataclass(frozen=True, slots=True)
 class GroupPlacement:
-    """The pods of one group that were placed, as columns: names, shapes, node rows and device masks."""
+    """The pods of one group that were placed, as columns: names, shapes, node rows and device masks.
+
+    `nominated` placements wait for pods that are leaving; until these are gone, the room is kept and nothing is bound.
+    """
 
     group: str
     account: int
@@ -81,26 +114,40 @@ class GroupPlacement:
     shapes: list[Shape]
     rows: list[int]
     masks: list[int]
+    nominated: bool = False
 
 
 @dataclass(slots=True)
 class Plan:
-    """The decisions of one cycle, in the order in which they were taken. Evictions come before binds."""
+    """The decisions of one cycle, in the order in which they were taken. Evictions come before binds.
+
+    `stale` has the gangs that run below their minimum, and since when: to be remembered until the next cycle.
+    """
 
     nodes: list[str]
     placements: list[GroupPlacement] = field(default_factory=list)
     evictions: list[Evict] = field(default_factory=list)
     unschedulable: list[Unschedulable] = field(default_factory=list)
+    stale: dict[str, float] = field(default_factory=dict)
 
     @property
     def binds(self) -> Iterator[Bind]:
-        """The placements pod by pod."""
+        """The placements that can be acted on now, pod by pod."""
+        yield from self._pod_by_pod(nominated=False)
+
+    @property
+    def nominations(self) -> Iterator[Bind]:
+        """The placements that wait for pods to leave, pod by pod."""
+        yield from self._pod_by_pod(nominated=True)
+
+    def _pod_by_pod(self, *, nominated: bool) -> Iterator[Bind]:
         for placement in self.placements:
-            for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
-                yield Bind(pod, self.nodes[row], devices_of(mask))
+            if placement.nominated is nominated:
+                for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
+                    yield Bind(pod, self.nodes[row], devices_of(mask))
 
     def apply(self, state: ClusterState) -> None:
-        """Make it so in a state equal to the one that was planned on (the simulator's executor)."""
+        """Make it so, at once, in a state equal to the one that was planned on (the simulator's executor)."""
         for evict in self.evictions:
             state.forget(evict.pod)
         for placement in self.placements:
@@ -109,6 +156,43 @@ class Plan:
                 placement.pods, placement.shapes, placement.rows, placement.masks, strict=True
             ):
                 state.place(pod, shape, row, mask, account)
+
+
+def taken_from(placed: Placed, start: int, *, group: str, account: int, nominated: bool = False) -> GroupPlacement:
+    """What a placer placed since `start`, for one group."""
+    return GroupPlacement(
+        group,
+        account,
+        placed.pods[start:],
+        placed.shapes[start:],
+        placed.rows[start:],
+        placed.masks[start:],
+        nominated,
+    )
+
+
+def record(statement: Statement, placement: GroupPlacement) -> None:
+    """Put the pods of a placement where it says."""
+    shapes = statement.state.shapes
+    columns = zip(placement.pods, placement.shapes, placement.rows, placement.masks, strict=True)
+    for pod, shape, row, mask in columns:
+        statement.place(pod, shapes[shape.id], row, mask, placement.account)
+
+
+def without(placement: GroupPlacement, pods: set[str]) -> GroupPlacement:
+    """A placement less some pods."""
+    index = [i for i, pod in enumerate(placement.pods) if pod not in pods]
+    if len(index) == len(placement.pods):
+        return placement
+    return GroupPlacement(
+        placement.group,
+        placement.account,
+        [placement.pods[i] for i in index],
+        [placement.shapes[i] for i in index],
+        [placement.rows[i] for i in index],
+        [placement.masks[i] for i in index],
+        placement.nominated,
+    )
 
 
 def devices_of(mask: int) -> tuple[int, ...]:

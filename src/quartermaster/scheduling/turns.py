@@ -9,26 +9,23 @@ Between sibling queues, after every decision anew, by the first of these that di
 4. one that holds something it has no share of goes last;
 5. smaller dominant share with the next group, 6. without it; 7. smaller share; 8. older, then name.
 
-KAI asks 3 before 2, so a queue of low priority that is within its quota starves one of high priority that is not (its
-issues 2064 and 2065). Priority first cannot starve the other way round: rule 1 comes before both, and the fair share of
-the high queue leaves out what its siblings deserve and ask for.
+KAI asks 3 before 2 (`QueueOrder.DESERVED_FIRST`), so a queue of low priority that is within its quota starves one of
+high priority that is not (its issues 2064 and 2065). Priority first cannot starve the other way round: rule 1 comes
+before both, and the fair share of the high queue leaves out what its siblings deserve and ask for.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from quartermaster.cluster.state import ClusterState
 from quartermaster.model.errors import InvalidInput
-from quartermaster.model.pod import PodSpec
-from quartermaster.model.podgroup import PodGroup, SubGroup
+from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.queue import QueueTree
-from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, gpu_model_resource
-from quartermaster.scheduling.fairshare import FairShare, fair_shares
-from quartermaster.scheduling.quota import QuotaGate, Refusal, quota_request, quota_resources
+from quartermaster.scheduling.quota import Refusal
+from quartermaster.scheduling.rules import QueueOrder
+from quartermaster.scheduling.standing import Standing
 
 GroupKey = Callable[[PodGroup], Any]
 """A sort key for groups; the smallest goes first."""
@@ -43,14 +40,22 @@ class Turns:
     """The groups of one cycle, handed out one by one.
 
     `pop` gives the next group, `gate` says why its queue may not have it now, `settle` is told that something of it was
-    placed, `push` takes a group that wants to grow. Raises `InvalidInput` for a group whose queue is not a leaf.
+    placed, `push` takes a group that wants to grow. Without a `standing` there is one queue and nothing to check (see
+    `needs_standing`). Raises `InvalidInput` for a group whose queue is not a leaf.
     """
 
     def __init__(
-        self, tree: QueueTree, state: ClusterState, groups: Sequence[PodGroup], *, group_key: GroupKey | None = None
+        self,
+        tree: QueueTree,
+        groups: Sequence[PodGroup],
+        *,
+        standing: Standing | None,
+        group_key: GroupKey | None = None,
+        order: QueueOrder = QueueOrder.PRIORITY_FIRST,
     ) -> None:
-        self._tree, self._state = tree, state
+        self._tree, self._standing = tree, standing
         self._key = group_key or by_priority_and_age
+        self._stage = standing.presence.stage if standing is not None and group_key is None else None
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
@@ -59,22 +64,23 @@ class Turns:
         for leaf, waiting in self._first.items():
             if not tree.is_leaf(tree[leaf].name):
                 raise InvalidInput(f"queue '{leaf}'", "has queues below it", "submit to one of its leaves")
-            waiting.sort(key=self._key, reverse=True)
-        self._free_for_all = _no_bounds(tree, self._first) and all(group.preemptible for group in groups)
+            waiting.sort(key=self._with_stage, reverse=True)
         self._only = next(iter(self._first)) if len(self._first) == 1 else None
-        if self._free_for_all and self._only is not None:
-            return  # One queue and nothing to check: the usual case of a small cluster and of every simulation.
-        self._quota = QuotaGate(tree, state)
-        self._resources = quota_resources(tree)
-        self._memory = max((p.gpu_memory for p in state.classes.profiles), default=0)
-        self._held = {account: dict(held) for account, held in zip(state.accounts, state.held, strict=True)}
+        self._gated = standing is not None and not _free_for_all(tree, self._first)
         self._head: dict[str, PodGroup | None] = {}
         self._rank: dict[str, tuple[Any, ...]] = {}
-        if self._only is None:
-            self._capacity = capacity_of(state)
-            self._shares = self._fair_shares()
+        if self._only is None and self._first:
+            assert standing is not None, "queues are compared by their standing"
+            self._ranking = Ranking(standing, order=order)
             for queue in reversed(list(tree)):
                 self._refresh(queue.name)
+
+    def _with_stage(self, group: PodGroup) -> tuple[Any, ...]:
+        """The key, and after the priority: groups below their minimum, then those at it, then those above."""
+        key = self._key(group)
+        if self._stage is None:
+            return (key,)
+        return key[0], self._stage(group), *key[1:]
 
     # ---- handing out
 
@@ -96,7 +102,7 @@ class Turns:
     def push(self, group: PodGroup) -> None:
         """Queue a group again that is at its minimum and wants more."""
         self._pushed += 1
-        heappush(self._growing.setdefault(group.queue, []), (self._key(group), self._pushed, group))
+        heappush(self._growing.setdefault(group.queue, []), (self._with_stage(group), self._pushed, group))
         if self._only is None:
             self._refresh_path(group.queue)
 
@@ -122,50 +128,17 @@ class Turns:
 
     def gate(self, group: PodGroup) -> Refusal | None:
         """Why the group's queue, or one above it, may not have the next part of it."""
-        if self._free_for_all:
+        standing = self._standing
+        if standing is None or (not self._gated and group.preemptible):
             return None
-        return self._quota.gate(group.queue, self._asked(group), preemptible=group.preemptible)
+        return standing.quota.gate(group.queue, standing.asked(group), preemptible=group.preemptible)
 
     def settle(self, group: PodGroup) -> None:
-        """Take note of what the group's queue holds now."""
-        if self._free_for_all and self._only is not None:
-            return
-        account = (group.queue, group.preemptible)
-        number = self._state.account(group.queue, preemptible=group.preemptible)
-        now, was = self._state.held[number], self._held.get(account, {})
-        change = {name: now.get(name, 0) - was.get(name, 0) for name in now.keys() | was.keys()}
-        self._held[account] = dict(now)
-        self._quota.add(group.queue, change, preemptible=group.preemptible)
+        """Look at the ranks of the group's queue again: what it holds has changed."""
         if self._only is None:
             self._refresh_path(group.queue)
 
-    def _asked(self, group: PodGroup) -> dict[str, int]:
-        """What the next part of a group costs: what it lacks to its minimum, else one pod."""
-        there = self._state.pods
-        lacking = list(_lacking(group.root, there))
-        if not lacking:
-            lacking = [pod.spec for pod in group.pods if pod.name not in there][:1]
-        return self._cost(lacking, self._memory)
-
-    def _cost(self, specs: Iterable[PodSpec], gpu_memory: int) -> dict[str, int]:
-        total = dict.fromkeys(self._resources, 0)
-        for spec, count in Counter(specs).items():
-            cost = quota_request(spec, resources=self._resources, gpu_memory=gpu_memory)
-            for name, part in zip(self._resources, cost, strict=True):
-                total[name] += count * part
-        return total
-
     # ---- comparing queues
-
-    def _fair_shares(self) -> dict[str, dict[str, FairShare]]:
-        smallest = min((p.gpu_memory for p in self._state.classes.profiles if p.gpu_memory), default=0)
-        there = self._state.pods
-        requested = {}
-        for leaf in (queue.name for queue in self._tree if self._tree.is_leaf(queue.name)):
-            waiting = (pod.spec for group in self._first.get(leaf, ()) for pod in group.pods if pod.name not in there)
-            total, held = self._cost(waiting, smallest), self._quota.used(leaf)
-            requested[leaf] = {name: total[name] + held.get(name, 0) for name in self._resources}
-        return fair_shares(self._tree, capacity=self._capacity, requested=requested)
 
     def _refresh_path(self, leaf: str) -> None:
         for queue in self._tree.path(leaf):
@@ -179,55 +152,63 @@ class Turns:
             head = self._peek(name) if self._tree.is_leaf(name) else None
         self._head[name] = head
         if head is not None:
-            self._rank[name] = self._rank_of(name, head)
+            assert self._standing is not None, "queues are compared by their standing"
+            self._rank[name] = self._ranking.of(name, self._standing.asked(head))
 
-    def _rank_of(self, name: str, head: PodGroup) -> tuple[Any, ...]:
-        queue, used, asked = self._tree[name], self._quota.used(name), self._asked(head)
+
+class Ranking:
+    """How sibling queues compare: the smaller rank goes first, and in taking away the larger one."""
+
+    def __init__(self, standing: Standing, *, order: QueueOrder) -> None:
+        self._standing = standing
+        self._deserved_first = order is QueueOrder.DESERVED_FIRST
+        self._bounds: dict[str, list[tuple[str, float, float, float, float]]] = {}
+
+    def of(self, name: str, asked: Mapping[str, int], taken: Mapping[str, int] | None = None) -> tuple[Any, ...]:
+        """The rank of a queue whose next group asks for `asked`, and from which `taken` would be gone."""
+        queue, used = self._standing.tree[name], self._standing.quota.used(name)
         satisfied = within = True
         homeless = False
-        with_next = without = share = 0.0
-        for resource, bounds in self._shares[name].items():
-            total = self._capacity.get(resource, 0)
-            if not total:
-                continue
-            have, more = used.get(resource, 0), asked[resource]
-            satisfied = satisfied and have >= bounds.share
-            within = within and (not more or have + more <= bounds.deserved)
-            homeless = homeless or (not bounds.allocatable and have > 0)
+        with_next = without = 0.0
+        bounds = self._bounds.get(name)
+        if bounds is None:
+            bounds = self._bounds[name] = self._bounds_of(name)
+        share = 0.0
+        for resource, fair, deserved, allocatable, total in bounds:
+            have, more = used.get(resource, 0), asked.get(resource, 0)
+            if taken is not None:
+                have -= taken.get(resource, 0)
+            satisfied = satisfied and have >= fair
+            within = within and (not more or have + more <= deserved)
+            homeless = homeless or (not allocatable and have > 0)
             # A resource that the queue has no share of weighs a thousand times what it is of the whole.
-            part = bounds.allocatable or total / 1000
+            part = allocatable or total / 1000
             with_next, without = max(with_next, (have + more) / part), max(without, have / part)
-            share = max(share, bounds.allocatable / total)
-        return (
-            satisfied, -queue.priority, not within, homeless, with_next, without, share, queue.created, queue.name
-        )  # fmt: skip
+            share = max(share, allocatable / total)
+        first, second = -queue.priority, not within
+        if self._deserved_first:
+            first, second = second, first
+        return satisfied, first, second, homeless, with_next, without, share, queue.created, queue.name
+
+    def _bounds_of(self, name: str) -> list[tuple[str, float, float, float, float]]:
+        capacity = self._standing.capacity
+        return [
+            (resource, bounds.share, bounds.deserved, bounds.allocatable, total)
+            for resource, bounds in self._standing.shares[name].items()
+            if (total := capacity.get(resource, 0))
+        ]
 
 
-def capacity_of(state: ClusterState) -> dict[str, int]:
-    """What the nodes have together, in integer units."""
-    total = {CPU: 0, MEMORY: 0, GPU: 0}
-    profiles = state.classes.profiles
-    for number in state.live_classes().tolist():
-        profile, nodes = profiles[state.classes.keys[number][0]], state.count(number)
-        devices = nodes * profile.gpus * DEVICE
-        total[CPU] += nodes * profile.allocatable[0]
-        total[MEMORY] += nodes * profile.allocatable[1]
-        total[GPU] += devices
-        if devices and profile.gpu_model:
-            model = gpu_model_resource(profile.gpu_model)
-            total[model] = total.get(model, 0) + devices
-    return total
+def needs_standing(tree: QueueTree, groups: Iterable[PodGroup]) -> bool:
+    """Whether turns or gates depend on what queues hold. Not so with one queue and no bounds, as in simulations."""
+    queues: set[str] = set()
+    for group in groups:
+        queues.add(group.queue)
+        if not group.preemptible:
+            return True
+    return len(queues) > 1 or not _free_for_all(tree, queues)
 
 
-def _no_bounds(tree: QueueTree, leaves: Iterable[str]) -> bool:
+def _free_for_all(tree: QueueTree, leaves: Iterable[str]) -> bool:
     queues = {queue.name: queue for leaf in leaves for queue in tree.path(leaf)}
     return all(quota.limit == float("inf") for queue in queues.values() for quota in queue.quotas.values())
-
-
-def _lacking(part: SubGroup, there: dict[str, Any]) -> Iterable[PodSpec]:
-    """The specs of the pods that a part of the tree lacks to its minimum, first come first."""
-    for child in part.children[: part.minimum]:
-        yield from _lacking(child, there)
-    if part.pods:
-        waiting = [pod.spec for pod in part.pods if pod.name not in there]
-        yield from waiting[: max(0, part.minimum - (len(part.pods) - len(waiting)))]

@@ -1,1 +1,1 @@
-"""For tests of your own: builders and hypothesis strategies. Needs hypothesis, which the product does not."""
+"""For tests of your own: scenarios; and builders and hypothesis strategies, which alone need hypothesis."""

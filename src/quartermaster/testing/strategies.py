@@ -31,9 +31,11 @@ def capacities() -> st.SearchStrategy[dict[str, int]]:
 def quotas(draw: st.DrawFn, resource: str) -> Quota:
     """Nothing, something or everything deserved; a limit or none; a weight, which may be 0."""
     per_quota = _STEPS[resource] / (DEVICE if resource.startswith(GPU) else 1)
+    limit = draw(st.sampled_from((3, 8, 20, UNLIMITED, UNLIMITED)))
+    deserved = draw(st.sampled_from((0, 1, 2, 4, 6, 12, UNLIMITED)))
     return Quota(
-        deserved=draw(st.sampled_from((0, 1, 2, 4, 6, 12, UNLIMITED))) * per_quota,
-        limit=draw(st.sampled_from((3, 8, 20, UNLIMITED, UNLIMITED))) * per_quota,
+        deserved=(deserved if deserved == UNLIMITED else min(deserved, limit)) * per_quota,
+        limit=limit * per_quota,
         over_quota_weight=draw(st.sampled_from((0, 0.1, 0.3, 1, 1, 2, 3, 7.5))),
     )
 

@@ -99,7 +99,7 @@ def test_a_model_is_under_quota_once_a_queue_names_it() -> None:
     pod = {CPU: 100, GPU: DEVICE, H100: DEVICE}
     alone = QuotaGate(QueueTree([Queue(name="a", quotas=quota)]), ClusterState())
     assert alone.gate("a", pod, preemptible=False) is None
-    named = Queue(name="b", quotas={H100: Quota(deserved=4, limit=0.5)})
+    named = Queue(name="b", quotas={H100: Quota(deserved=0.5, limit=0.5)})
     both = QuotaGate(QueueTree([Queue(name="a", quotas=quota), named]), ClusterState())
     assert str(both.gate("a", pod, preemptible=False)) == (
         "queue 'a': non-preemptible pods may hold the 0 gpu/H100 it deserves: 0 held, 1 more asked"

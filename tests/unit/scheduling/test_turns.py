@@ -48,7 +48,7 @@ def test_inside_a_queue_priority_then_age_then_name() -> None:
         single("a", "default", 1),
         single("z", "default", 9, 99),
     ]
-    assert names(Turns(QueueTree.single(), cluster(), groups)) == ["z", "a", "b", "c"]
+    assert names(Turns(QueueTree.single(), groups, standing=None)) == ["z", "a", "b", "c"]
 
 
 def test_queue_priority_beats_staying_within_quota() -> None:
@@ -79,7 +79,7 @@ def test_weights_divide_what_nobody_deserves() -> None:
 
 
 def test_a_limit_of_an_ancestor_is_named() -> None:
-    tree = QueueTree([Queue(name="dept", quotas=gpu(8, limit=2)), Queue(name="team", parent="dept")])
+    tree = QueueTree([Queue(name="dept", quotas=gpu(2, limit=2)), Queue(name="team", parent="dept")])
     plan = decide(cluster(8), tree, [single(f"p{i}", "team", i) for i in range(3)])
     assert len(list(plan.binds)) == 2
     assert [(verdict.group, str(verdict.explanation)) for verdict in plan.unschedulable] == [

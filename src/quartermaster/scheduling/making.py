@@ -1,0 +1,392 @@
+"""Making room for groups that wait: consolidate, reclaim and preempt are one procedure under three laws.
+
+For each waiting group, in order of turns: may it ask at all (`Law.refusal`)? Is there enough in sum, and would it fit
+if everybody who may go were gone? Only then the search (`room.Room`), which ends with nobody evicted who could be
+spared. Victims that find another place move there. A group that could not be helped is remembered by its signature, so
+that its like is not searched for again in the same cycle.
+
+What is decided stays on the statement: the next group sees it. New places are nominations, since victims have yet to
+leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from quartermaster.cluster.statement import Statement
+from quartermaster.model.disruption import DisruptionBudget
+from quartermaster.model.podgroup import PodGroup
+from quartermaster.model.queue import QueueTree
+from quartermaster.model.topology import Topology
+from quartermaster.model.units import CPU, GPU, MEMORY
+from quartermaster.scheduling.gangs import Gangs
+from quartermaster.scheduling.laws import Budgets, Consolidate, Law, Preempt, Reclaim
+from quartermaster.scheduling.placing import Placer, Rng
+from quartermaster.scheduling.plan import Evict, GroupPlacement, Plan, taken_from, without
+from quartermaster.scheduling.policies.base import PlacementPolicy
+from quartermaster.scheduling.room import Budget, Room, Taken
+from quartermaster.scheduling.rules import Action, Rules
+from quartermaster.scheduling.standing import Standing
+from quartermaster.scheduling.turns import Ranking, Turns
+from quartermaster.scheduling.victims import Victims
+from quartermaster.scheduling.view import ClassView
+
+GALLOP = 4
+"""By how much more of the victims are looked at when those looked at so far were not enough."""
+
+CHOOSY = 256
+"""Up to so many units, the smallest number that does is looked for where it decides between domains."""
+
+LAWS: Mapping[Action, type[Law]] = {
+    Action.CONSOLIDATE: Consolidate,
+    Action.RECLAIM: Reclaim,
+    Action.PREEMPT: Preempt,
+}
+
+
+class Making:
+    """Makes room in one cycle.
+
+    `placed` are the groups helped, `notes` say per group why nobody made room for it, `withdrawn` are the groups that
+    lost the place which this cycle had given them.
+    """
+
+    def __init__(
+        self,
+        statement: Statement,
+        standing: Standing,
+        *,
+        queues: QueueTree,
+        placement: PlacementPolicy,
+        topologies: Mapping[str, Topology],
+        rules: Rules,
+        budgets: Sequence[DisruptionBudget],
+        prices: Mapping[str, float],
+        groups: Sequence[PodGroup],
+        running: Sequence[PodGroup],
+        now: float,
+        rng: Rng,
+        plan: Plan,
+    ) -> None:
+        self.placed: set[str] = set()
+        self.notes: dict[str, list[str]] = {}
+        self.withdrawn: dict[str, tuple[PodGroup, str]] = {}
+        self._statement, self._state, self._standing = statement, statement.state, standing
+        self._queues, self._placement, self._topologies, self._rules = queues, placement, topologies, rules
+        self._now, self._rng, self._plan = now, rng, plan
+        self._leaving = standing.presence.leaving
+        self._spent = set(self._leaving)
+        self._fresh = {pod for made in plan.placements for pod in made.pods}
+        self._evicted: set[str] = set()
+        self._budgets = Budgets(budgets, self._state)
+        self._budget = Budget(rules.search_budget)
+        self._failed: dict[Hashable, str] = {}
+        here = {group.name for group in running}
+        new = {made.group for made in plan.placements} - here
+        self._victims = Victims(
+            [*running, *(group for group in groups if group.name in new)],
+            state=self._state,
+            standing=standing,
+            ranking=Ranking(standing, order=rules.queue_order),
+            rules=rules,
+            now=now,
+            prices=prices,
+            spent=self._spent,
+        )
+
+    def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
+        """Make room for the groups, in order of turns, under the law of `action`."""
+        wanting = [group for group in waiting if not any(pod.name in self._evicted for pod in group.pods)]
+        turns = Turns(self._queues, wanting, standing=self._standing, order=self._rules.queue_order)
+        while (group := turns.pop()) is not None:
+            if any(pod.name in self._evicted for pod in group.pods):
+                continue
+            note = self._help(group, action)
+            if note is None:
+                self.placed.add(group.name)
+                turns.settle(group)
+            elif note:
+                self.notes.setdefault(group.name, []).append(f"{action.value}: {note}")
+
+    def _help(self, group: PodGroup, action: Action) -> str | None:
+        """Make room for one group; None when it was placed, else why not (empty: not worth saying)."""
+        if not group.may_preempt:
+            return "it never preempts"
+        since = max(group.created, group.last_evicted if group.last_evicted is not None else group.created)
+        if group.preemption_delay and self._now - since < group.preemption_delay:
+            return f"it may ask in {group.preemption_delay - (self._now - since):g} s"
+        law = LAWS[action](
+            group,
+            standing=self._standing,
+            victims=self._victims,
+            budgets=self._budgets,
+            rules=self._rules,
+            now=self._now,
+        )
+        refused = law.refusal()
+        if refused is not None:
+            return refused
+        signature = self._signature(group, action, law)
+        known = self._failed.get(signature)
+        if known is not None:
+            return known
+        room = Room(
+            self._statement,
+            policy=self._placement,
+            rng=self._rng,
+            law=law,
+            victims=self._victims,
+            budget=self._budget,
+            max_moves=self._rules.max_moves,
+        )
+        start = self._start = room.mark()
+        note = self._search(group, room)
+        if note is None:
+            self._commit(group, room, action)
+            return None
+        room.undo(start)
+        if room.cut:
+            return f"the search was cut after {self._rules.search_budget} tries; it goes on in the next cycle"
+        self._failed[signature] = note
+        return note
+
+    def _signature(self, group: PodGroup, action: Action, law: Law) -> Hashable:
+        """Groups with equal signatures meet the same fate until somebody is helped."""
+        specs = tuple(self._standing.presence.next_part(group))
+        return (
+            action,
+            group.queue,
+            group.priority,
+            group.preemptible,
+            specs,
+            _constraints(group),
+            len(self.placed),
+            law.action,
+        )
+
+    # ---- the search
+
+    def _search(self, group: PodGroup, room: Room) -> str | None:
+        account = self._state.account(group.queue, preemptible=group.preemptible)
+        moves = room.law.action is Action.CONSOLIDATE
+        if not self._open_quota(group, room):
+            return "its queue's limit leaves no room"
+        first: int | str = 1
+        if not room.taken:
+            first = room.sums_up(self._free(), moves=moves)
+            if isinstance(first, str):
+                return first
+            if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
+                return "it would not fit even without all that may be evicted"
+        if not self._gallop(group, room, account, first=first):
+            return "no victims make room for it"
+        if not moves:
+            self._trim(group, room, account)
+            if self._rules.consolidating:
+                self._rehouse_victims(room)
+        return None
+
+    def _gallop(self, group: PodGroup, room: Room, account: int, *, first: int) -> bool:
+        """Try with the `first` units, then with four times as many, and so on: the last are touched only if need be.
+
+        Where several domains, or several ways to move, could do, the smallest number of units decides: it is searched
+        for between the last that did not do and the first that did.
+        """
+        total, limit, failed = room.candidates, first, 0
+        while not self._attempt(group, room, account, limit=limit):
+            if limit >= total or room.cut:
+                return False
+            failed, limit = limit, min(total, limit * GALLOP)
+        good = limit
+        choosy = room.law.action is Action.CONSOLIDATE or _has_topology(group)
+        while choosy and good - failed > 1 and good <= CHOOSY:
+            room.undo(self._start)
+            middle = (failed + good) // 2
+            if self._attempt(group, room, account, limit=middle):
+                good = middle
+            else:
+                failed = middle
+                if middle + 1 == good:
+                    break
+        if good != room.limit or not room.placed.pods:
+            room.undo(self._start)
+            return self._attempt(group, room, account, limit=good)
+        return True
+
+    def _attempt(self, group: PodGroup, room: Room, account: int, *, limit: int) -> bool:
+        """Place the group, taking from the first `limit` units; what is taken stays taken if it could be placed."""
+        room.limit = limit
+        if room.law.action is not Action.CONSOLIDATE:
+            return self._gangs(room).advance(group, account)
+        mark = room.mark()
+        # Victims move once all is placed; if they find no place then, each is to find one as it is taken.
+        if self._gangs(room).advance(group, account):
+            self._trim(group, room, account)
+            if room.rehouse_all(room.taken[mark.more[0] :], self._rehouse):
+                return True
+        room.undo(mark)
+        room.at_once = self._rehouse
+        done = self._gangs(room).advance(group, account)
+        room.at_once = None
+        if done:
+            self._trim(group, room, account)
+            return True
+        room.undo(mark)
+        return False
+
+    def _trim(self, group: PodGroup, room: Room, account: int) -> None:
+        room.trim(
+            lambda plain: self._gangs(plain).advance(group, account) and not self._refused(group, room.law.asked),
+            lambda: not self._refused(group, room.law.asked),
+        )
+
+    def _rehouse_victims(self, room: Room) -> None:
+        """Find other places for the victims, the most valuable first, as far as their queues' limits let them."""
+        quota, group = self._standing.quota, room.law.group
+        quota.add(group.queue, room.law.asked, preemptible=group.preemptible)
+        for entry in room.taken[::-1]:
+            unit = entry.unit.group
+            if quota.gate(unit.queue, entry.amounts, preemptible=unit.preemptible) is None:
+                room.rehouse(entry, self._rehouse)
+        quota.remove(group.queue, room.law.asked, preemptible=group.preemptible)
+
+    def _gangs(self, placer: Placer) -> Gangs:
+        return Gangs(placer, topologies=self._topologies, leaving=self._leaving)
+
+    def _refused(self, group: PodGroup, asked: Mapping[str, int]) -> bool:
+        """Whether a limit is in the way, given what was taken. What is placed already is not charged yet."""
+        return self._standing.quota.gate(group.queue, asked, preemptible=group.preemptible) is not None
+
+    def _open_quota(self, group: PodGroup, room: Room) -> bool:
+        """Take victims until the limits of the group's queues let it in; whether they do."""
+        asked = room.law.asked
+        if not self._refused(group, asked):
+            return True
+        if room.law.action is Action.CONSOLIDATE:
+            return False
+        for unit in room.law.units():
+            room.take(unit)
+            if not self._refused(group, asked):
+                return True
+        return False
+
+    def _fits_when_all_left(self, group: PodGroup, room: Room, account: int) -> bool:
+        mark = room.mark()
+        room.take_all()
+        fits = self._gangs(Placer(self._statement, policy=self._placement, rng=self._rng)).advance(group, account)
+        room.undo(mark)
+        return fits
+
+    def _free(self) -> dict[str, int]:
+        """What is free on all nodes together."""
+        state = self._state
+        view = ClassView(state, state.live_classes())
+        counts = [state.count(number) for number in view.ids.tolist()]
+        if not counts:
+            return {CPU: 0, MEMORY: 0, GPU: 0}
+        cpu, memory = (
+            sum(max(0, int(free)) * n for free, n in zip(view.free[:, c], counts, strict=True)) for c in (0, 1)
+        )
+        gpu = sum(int(free) * n for free, n in zip(view.devices.clip(min=0).sum(axis=1), counts, strict=True))
+        return {CPU: cpu, MEMORY: memory, GPU: gpu}
+
+    def _rehouse(self, room: Room, entry: Taken) -> bool:
+        """Find another place for all pods of a victim."""
+        movers, group = room.movers, entry.unit.group
+        mark, start = room.mark(), len(movers.placed.pods)
+        gangs, account = self._gangs(movers), entry.places[0].account
+        found = self._standing.presence.satisfied(group.root) or gangs.start(group, account)
+        while found and len(movers.placed.pods) - start < len(entry.pods):
+            found = gangs.grow(group, account)
+        if found and set(movers.placed.pods[start:]) == set(entry.pods):
+            return True
+        self._statement.rollback(mark.statement)
+        movers.placed.truncate(start)
+        return False
+
+    # ---- making it so
+
+    def _commit(self, group: PodGroup, room: Room, action: Action) -> None:
+        plan, quota = self._plan, self._standing.quota
+        account = self._state.account(group.queue, preemptible=group.preemptible)
+        moved = {id(entry) for entry in room.moved}
+        accounts = {account}
+        for entry in room.taken:
+            unit = entry.unit
+            if id(entry) not in moved:
+                quota.add(unit.group.queue, entry.amounts, preemptible=unit.group.preemptible)
+            accounts.add(entry.places[0].account)
+            reason = _reason(action, group, unit.group, moves=id(entry) in moved)
+            for pod, at in zip(entry.pods, entry.places, strict=True):
+                if pod not in self._fresh:
+                    plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
+            self._withdraw(entry, group)
+            self._evicted.update(entry.pods)
+            self._spent.update(entry.pods)
+        state = self._state
+        for entry in room.moved:
+            places = [state.pods[pod] for pod in entry.pods]
+            plan.placements.append(
+                GroupPlacement(
+                    entry.unit.group.name,
+                    places[0].account,
+                    entry.pods,
+                    [state.shapes[at.shape] for at in places],
+                    [at.row for at in places],
+                    [at.devices for at in places],
+                    nominated=True,
+                )
+            )
+        placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=True)
+        if placement.pods:
+            plan.placements.append(placement)
+            if action is Action.CONSOLIDATE and group.preemptible:
+                self._fresh.update(placement.pods)  # Nobody was lost for it, so it may give way again.
+                self._victims.add(group)
+            else:
+                self._spent.update(placement.pods)
+        self._standing.settle(accounts)
+
+    def _withdraw(self, entry: Taken, group: PodGroup) -> None:
+        """Take back places that this very cycle gave: such pods need no eviction."""
+        gone = self._fresh.intersection(entry.pods)
+        if not gone:
+            return
+        plan, victim = self._plan, entry.unit.group
+        plan.placements[:] = [left for made in plan.placements if (left := without(made, gone)).pods]
+        self._fresh -= gone
+        self.placed.discard(victim.name)
+        self.withdrawn[victim.name] = (victim, f"gave way to '{group.name}', which comes before it")
+
+
+def _reason(action: Action, group: PodGroup, victim: PodGroup, *, moves: bool) -> str:
+    if action is Action.PREEMPT:
+        why = f"preempted by '{group.name}' of priority {group.priority:g} (own {victim.priority:g})"
+    elif action is Action.RECLAIM:
+        why = f"reclaimed from queue '{victim.queue}' for '{group.name}' in queue '{group.queue}'"
+    else:
+        why = f"moved so that '{group.name}' can start"
+    return f"{why}; it moves to another node" if moves and action is not Action.CONSOLIDATE else why
+
+
+def _has_topology(group: PodGroup) -> bool:
+    todo = [group.root]
+    while todo:
+        part = todo.pop()
+        if part.topology is not None:
+            return True
+        todo.extend(part.children)
+    return False
+
+
+def _constraints(group: PodGroup) -> Hashable:
+    """What of a group's tree decides where it fits, beside its pods."""
+    if len(group.root.pods) == 1:
+        return group.root.topology
+    parts: list[Hashable] = []
+    todo = [group.root]
+    while todo:
+        part = todo.pop()
+        parts.append((part.topology, part.minimum, part.desired))
+        todo.extend(part.children)
+    return tuple(parts)

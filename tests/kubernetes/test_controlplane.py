@@ -1,0 +1,82 @@
+"""The real control plane starts, answers as whom it should, and leaves nothing behind."""
+
+import http.client
+import json
+import ssl
+import subprocess
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.controlplane import NotReady, running
+from tests.kubernetes.server import Server, from_kubeconfig
+from tools.kubernetes.binaries import BINARIES, locate, version
+
+
+def ask(server: Server, path: str, *, token: str | None = None) -> tuple[int, Any]:
+    address = urllib.parse.urlsplit(server.url)
+    trust = ssl.create_default_context(cadata=server.ca)
+    connection = http.client.HTTPSConnection(str(address.hostname), address.port, context=trust, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token or server.token}"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_the_server_is_the_pinned_release(kubernetes: Server) -> None:
+    status, body = ask(kubernetes, "/version")
+    assert status == 200
+    assert body["gitVersion"] == version(BINARIES["kube-apiserver"])
+
+
+def test_its_token_is_the_administrators(kubernetes: Server) -> None:
+    assert ask(kubernetes, "/api/v1/secrets")[0] == 200
+    assert ask(kubernetes, "/api/v1/secrets", token="other")[0] == 401
+
+
+def test_nothing_runs_beside_it(kubernetes: Server) -> None:
+    status, body = ask(kubernetes, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases")
+    assert status == 200
+    assert {lease["metadata"]["name"].split("-")[0] for lease in body["items"]} == {"apiserver"}
+
+
+def test_a_component_that_dies_is_reported_with_its_log(kubernetes: Server, tmp_path: Path) -> None:
+    apiserver, etcd = locate("kube-apiserver"), locate("etcd")
+    assert apiserver is not None
+    assert etcd is not None
+    flags = ["--authorization-mode=Nonsense"]
+    with (
+        pytest.raises(NotReady, match="Nonsense"),
+        running(kube_apiserver=apiserver, etcd=etcd, folder=tmp_path, flags=flags),
+    ):
+        pytest.fail("it started")
+    assert not list(tmp_path.glob("*/data")), "the data of the attempts is gone"
+
+
+def test_kubectl_works_with_the_kubeconfig(kubernetes: Server, tmp_path: Path) -> None:
+    kubectl = locate("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl")
+    path = tmp_path / "kubeconfig"
+    path.write_text(kubernetes.kubeconfig(), encoding="utf-8")
+    command = [str(kubectl), f"--kubeconfig={path}", f"--cache-dir={tmp_path / 'cache'}"]
+    answer = subprocess.run(
+        [*command, "create", "namespace", "by-kubectl"], capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "namespace/by-kubectl created\n", "")
+    assert ask(kubernetes, "/api/v1/namespaces/by-kubectl")[0] == 200
+
+
+@pytest.mark.parametrize("ca", [None, "-----BEGIN CERTIFICATE-----\n"])
+def test_a_kubeconfig_says_all_of_a_server(ca: str | None, tmp_path: Path) -> None:
+    server = Server(url="https://127.0.0.1:1", token="t", ca=ca)
+    path = tmp_path / "kubeconfig"
+    path.write_text(server.kubeconfig(), encoding="utf-8")
+    assert from_kubeconfig(path) == server
+    path.write_text(path.read_text(encoding="utf-8").replace('"token"', '"password"'), encoding="utf-8")
+    with pytest.raises(ValueError, match="no token"):
+        from_kubeconfig(path)
