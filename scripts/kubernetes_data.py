@@ -67,7 +67,10 @@ def main() -> int:
     write("openapi-v3", documents)
     write("openapi-v2", json.loads((kubernetes / "api/openapi-spec/swagger.json").read_text()))
     tags = go_tags(staging)
-    write("schemas", {"version": sys.argv[1], **schemas(documents), "zero": zeros(tags)})
+    write(
+        "schemas",
+        {"version": sys.argv[1], **schemas(documents), "zero": fields_with(tags, "o"), "always": fields_with(tags, "")},
+    )
     write("kinds", kinds(kubernetes, columns(kubernetes, staging)))
     write("protobuf", protobuf(staging, tags))
     pairs = {}
@@ -265,11 +268,11 @@ def go_tags(staging: dict[str, Path]) -> dict[str, dict[str, str]]:
     return found
 
 
-def zeros(tags: dict[str, dict[str, str]]) -> dict[str, str]:
-    """{definition: names of plain fields that Go leaves out of JSON when they are zero}."""
+def fields_with(tags: dict[str, dict[str, str]], wanted: str) -> dict[str, str]:
+    """{definition: names of fields with these flags}: ``o`` left out of JSON when zero, none: always written."""
     found = {}
     for name, flags in tags.items():
-        plain = [field for field, flag in flags.items() if flag == "o"]
+        plain = [field for field, flag in flags.items() if flag.partition("=")[0] == wanted and "=" not in flag]
         if plain:
             found["io.k8s." + name.removeprefix("k8s.io.")] = " ".join(plain)
     return found

@@ -68,8 +68,9 @@ class _Plugins:
             return
         spec = operation.value["spec"]
         self._priority(operation, spec)
-        spec.setdefault("serviceAccountName", "default")
-        spec.setdefault("serviceAccount", spec["serviceAccountName"])
+        if self._cluster.find("serviceaccounts", (operation.key[0], "default")) is not None:
+            spec.setdefault("serviceAccountName", "default")
+            spec.setdefault("serviceAccount", spec["serviceAccountName"])
         tolerations = spec.setdefault("tolerations", [])
         for key in (_NOT_READY, _UNREACHABLE):
             if not any(_covers(toleration, key) for toleration in tolerations):

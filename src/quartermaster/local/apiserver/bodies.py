@@ -130,7 +130,7 @@ def to_normal_if_builtin(cluster: Cluster, kind: Kind, value: Json, validation: 
     if type_ is None:
         return
     try:
-        unknown = normalize(value, type_, fill=False)
+        unknown = normalize(value, type_, whole=False)
     except Mismatch as wrong:
         raise bad_request(
             f"failed to create typed patch object: .{wrong.path}: expected {wrong.wanted}, got {wrong.found}"

@@ -49,7 +49,7 @@ def _pod(value: Json, cluster: Cluster) -> None:
 
 def _new_pod(value: Json, cluster: Cluster) -> None:
     del cluster
-    value["status"] = {"phase": "Pending", "qosClass": qos_class(value["spec"])}
+    value["status"] |= {"phase": "Pending", "qosClass": qos_class(value["spec"])}
 
 
 def _requests(container: Json) -> None:
@@ -183,6 +183,19 @@ def _pod_template(value: Json, cluster: Cluster) -> None:
     pod_spec(value.setdefault("template", {}).setdefault("spec", {}))
 
 
+def _limit_range(value: Json, cluster: Cluster) -> None:
+    del cluster
+    for limit in value.get("spec", {}).get("limits") or ():
+        if limit.get("type") != "Container":
+            continue
+        usual = {**limit.get("max", {}), **limit.get("default", {})}
+        least = {**usual, **limit.get("min", {}), **limit.get("defaultRequest", {})}
+        if usual:
+            limit["default"] = usual
+        if least:
+            limit["defaultRequest"] = least
+
+
 def _deployment(value: Json, cluster: Cluster) -> None:
     del cluster
     spec = value["spec"]
@@ -231,6 +244,7 @@ def _stateful_set(value: Json, cluster: Cluster) -> None:
     for claim in spec.get("volumeClaimTemplates") or ():
         claim.setdefault("kind", "PersistentVolumeClaim")
         claim.setdefault("apiVersion", "v1")
+        claim.setdefault("status", {}).setdefault("phase", "Pending")
         _claim(claim, cluster)
 
 
@@ -238,6 +252,8 @@ def _daemon_set(value: Json, cluster: Cluster) -> None:
     del cluster
     spec = value["spec"]
     _template(value)
+    annotations = value["metadata"].setdefault("annotations", {})
+    annotations.setdefault("deprecated.daemonset.template.generation", "1")
     spec.setdefault("revisionHistoryLimit", 10)
     strategy = spec.setdefault("updateStrategy", {})
     strategy.setdefault("type", "RollingUpdate")
@@ -250,6 +266,7 @@ def _daemon_set(value: Json, cluster: Cluster) -> None:
 def _job(value: Json, cluster: Cluster) -> None:
     del cluster
     _job_spec(value["spec"])
+    value["spec"].setdefault("manualSelector", False)
 
 
 def _job_selector(value: Json, cluster: Cluster) -> None:
@@ -364,12 +381,12 @@ def _new_namespace(value: Json, cluster: Cluster) -> None:
     finalizers = value.setdefault("spec", {}).setdefault("finalizers", [])
     if "kubernetes" not in finalizers:
         finalizers.append("kubernetes")
-    value["status"] = {"phase": "Active"}
+    value["status"] |= {"phase": "Active"}
 
 
 def _pending(value: Json, cluster: Cluster) -> None:
     del cluster
-    value["status"] = {"phase": "Pending"}
+    value["status"] |= {"phase": "Pending"}
 
 
 def _secret(value: Json, cluster: Cluster) -> None:
@@ -385,7 +402,9 @@ def _secret(value: Json, cluster: Cluster) -> None:
 
 def _node(value: Json, cluster: Cluster) -> None:
     del cluster
-    value.setdefault("spec", {})
+    spec = value.setdefault("spec", {})
+    if spec.get("podCIDR"):
+        spec.setdefault("podCIDRs", [spec["podCIDR"]])
     status = value.setdefault("status", {})
     if "capacity" in status:
         status.setdefault("allocatable", dict(status["capacity"]))
@@ -488,7 +507,7 @@ def _match_resources(value: Json) -> None:
 def _budget(value: Json, cluster: Cluster) -> None:
     del cluster
     names = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
-    value["status"] = dict.fromkeys(names, 0)
+    value["status"] |= dict.fromkeys(names, 0)
 
 
 def _endpoint_slice(value: Json, cluster: Cluster) -> None:
@@ -552,6 +571,7 @@ _STEPS: dict[str, Callable[[Json, Cluster], None]] = {
     "nodes": _node,
     "endpoints": _endpoints,
     "podtemplates": _pod_template,
+    "limitranges": _limit_range,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
     "statefulsets.apps": _stateful_set,

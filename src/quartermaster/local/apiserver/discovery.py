@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quartermaster.local.apiserver.errors import Json, no_such_path
-from quartermaster.local.apiserver.kinds import Kind, Registry
+from quartermaster.local.apiserver.kinds import Kind, Registry, Subresource
 
 AGGREGATED = "apidiscovery.k8s.io"
 
@@ -94,7 +94,7 @@ def aggregated(registry: Registry, *, core: bool, version: str) -> Json:
 def _resource(kind: Kind) -> Json:
     found: dict[str, Any] = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": {"group": "", "version": "", "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": list(kind.verbs),
@@ -107,9 +107,16 @@ def _resource(kind: Kind) -> Json:
         found["subresources"] = [
             {
                 "subresource": sub.name,
-                "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+                "responseKind": _response_kind(kind, sub),
                 "verbs": list(sub.verbs),
             }
             for sub in sorted(kind.subresources.values(), key=lambda sub: sub.name)
         ]
     return found
+
+
+def _response_kind(kind: Kind, sub: Subresource) -> Json:
+    """Group and version only where they are not those of the list."""
+    if (sub.group, sub.version) == (kind.group, kind.version):
+        return {"group": "", "version": "", "kind": sub.kind}
+    return {"group": sub.group, "version": sub.version, "kind": sub.kind}

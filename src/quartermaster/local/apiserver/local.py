@@ -15,6 +15,7 @@ from quartermaster.local.apiserver.crds import install as install_definitions
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import Identity, identity, write_kubeconfig
 from quartermaster.local.apiserver.persistence import Database, store_on
+from quartermaster.local.apiserver.rbac import Rbac
 from quartermaster.local.apiserver.server import MASTER, ApiServer, Settings
 
 
@@ -22,7 +23,7 @@ class LocalApi:
     """An API server that is up between ``async with``.
 
     `port` 0 takes a free port; None serves in process only. `folder` keeps objects and identity; without it all is gone
-    at the end. Raises InvalidInput if the folder cannot be used, OSError if the port is taken.
+    at the end. Without `controllers` it is as bare as a kube-apiserver alone: nothing is collected. Raises InvalidInput if the folder cannot be used, OSError if the port is taken.
     """
 
     def __init__(
@@ -34,14 +35,19 @@ class LocalApi:
         kubeconfig: Path | None = None,
         settings: Settings | None = None,
         cluster: Cluster | None = None,
+        controllers: bool = True,
     ) -> None:
         self._folder = folder
         self._kubeconfig = kubeconfig
         self._port = port
         self._host = host
         self._database = Database(folder / "objects.sqlite") if folder is not None else None
+        self._controllers = controllers
         self.settings = settings or Settings()
-        self.server = ApiServer(cluster or Cluster(store=store_on(self._database)), self.settings)
+        cluster = cluster or Cluster(store=store_on(self._database))
+        if self.settings.authorizer is None:
+            self.settings.authorizer = Rbac(cluster)
+        self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
         self.http: HttpServer | None = None
         self.identity: Identity | None = None
@@ -51,7 +57,8 @@ class LocalApi:
         if self._database is not None:
             self._database.restore(self.server.cluster)
         await bootstrap(self.server)
-        self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
+        if self._controllers:
+            self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
         if self._port is not None:
             self.identity = identity(self._folder)
             self.settings.tokens = dict(self.settings.tokens) | {self.identity.token: MASTER}

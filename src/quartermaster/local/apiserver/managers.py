@@ -92,7 +92,7 @@ def _inside(item: Any, type_: Type) -> Trie:
 
 
 def compare(old: Any, new: Any, type_: Type) -> tuple[Trie, Trie]:
-    """(added or changed, removed) from `old` to `new`."""
+    """(added or changed, removed) from `old` to `new`; `old` None if there was nothing at all."""
     changed: Trie = {}
     removed: Trie = {}
     type_ = effective(type_, new if new is not None else old)
@@ -109,8 +109,14 @@ def compare(old: Any, new: Any, type_: Type) -> tuple[Trie, Trie]:
     before, after = old or {}, new or {}
     for key, item in after.items():
         of, field = child(type_, key)
-        there = key in before or (field is not None and (field.embedded or (field.required and isinstance(item, list))))
-        _step(f"f:{key}", before.get(key), item, of, present=there, changed=changed, removed=removed)
+        was = before.get(key)
+        there = key in before
+        if not there and field is not None and old is not None:
+            # Go has written it all along: an empty struct, or null.
+            if field.embedded and field.type.shape == "struct":
+                was, there = {}, True
+            there = there or (field.always and isinstance(item, list))
+        _step(f"f:{key}", was, item, of, present=there, changed=changed, removed=removed)
     for key, item in before.items():
         if key not in after:
             removed[f"f:{key}"] = _all(item, child(type_, key)[0])
@@ -128,8 +134,6 @@ def _step(key: str, old: Any, new: Any, type_: Type, *, present: bool, changed: 
         changed[key] = {".": {}} | inner if inner else {}
     elif inner:
         changed[key] = inner
-    elif not new and old is None:
-        changed[key] = {}
     if gone:
         removed[key] = gone
 

@@ -28,15 +28,15 @@ class Mismatch(ValueError):
         self.wanted = wanted
 
 
-def normalize(value: Json, type_: Type, *, fill: bool = True) -> list[str]:
+def normalize(value: Json, type_: Type, *, whole: bool = True) -> list[str]:
     """Bring an object into normal form, in place; returns the paths of unknown fields. Raises Mismatch.
 
-    Without `fill`, structs that are always written are left out: an applied configuration says only what it says.
+    Without `whole`, structs that are always written are left out: an applied configuration says only what it says.
     """
     unknown: list[str] = []
     _struct(value, type_, "", unknown)
-    if fill:
-        _fill(value, type_)
+    if whole:
+        fill(value, type_)
     return unknown
 
 
@@ -69,8 +69,11 @@ def _struct(value: Json, type_: Type, path: str, unknown: list[str]) -> None:
         del value[key]
 
 
-def _fill(value: Json, type_: Type) -> None:
-    """Write the structs that are always there, wherever they belong."""
+def fill(value: Json, type_: Type) -> None:
+    """Write what is always there, wherever it belongs."""
+    for key, zero in type_.zeros():
+        if key not in value:
+            value[key] = zero
     for key, of, always in type_.inner():
         item = value.get(key)
         if item is None:
@@ -78,11 +81,11 @@ def _fill(value: Json, type_: Type) -> None:
                 continue
             item = value[key] = {}
         if of.shape == "struct":
-            _fill(item, of)
+            fill(item, of)
         elif of.element is not None:
             for part in item if isinstance(item, list) else item.values():
                 if part is not None:
-                    _fill(part, of.element)
+                    fill(part, of.element)
 
 
 def _value(item: Any, type_: Type, path: str, unknown: list[str]) -> Any:

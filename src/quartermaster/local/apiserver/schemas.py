@@ -26,6 +26,9 @@ _SCALARS = {
 }
 
 
+_ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "int-or-string": 0}
+
+
 @dataclass(slots=True, eq=False)
 class Field:
     """A property of a struct."""
@@ -36,6 +39,8 @@ class Field:
     merge_key: str = ""
     embedded: bool = False
     """A struct that is always there: written as {} when nobody sets it."""
+    always: bool = False
+    """Written even when zero."""
     omit_zero: bool = False
     """Zero is the same as absent."""
     required: bool = False
@@ -61,6 +66,17 @@ class Type:
     """x-kubernetes-embedded-resource: apiVersion, kind and metadata belong to it."""
     key_defaults: dict[str, Any] = field(default_factory=dict)
     _inner: list[tuple[str, Type, bool]] | None = None
+    _zeros: list[tuple[str, Any]] | None = None
+
+    def zeros(self) -> list[tuple[str, Any]]:
+        """(field, zero) of scalars, lists and maps that are always written."""
+        if self._zeros is None:
+            self._zeros = [
+                (key, _ZEROS.get(field.type.shape))
+                for key, field in self.fields.items()
+                if field.always and field.type.shape not in ("struct", "any")
+            ]
+        return self._zeros
 
     def inner(self) -> list[tuple[str, Type, bool]]:
         """(field, its type, whether it is always there) for fields with structs that are always there inside."""
@@ -76,6 +92,8 @@ class Type:
         """Whether a struct that is always there lies anywhere inside."""
         if id(self) in above or self.scalar:
             return False
+        if self.shape == "struct" and self.zeros():
+            return True
         if self.element is not None:
             return self.element.shape == "struct" and self.element.fills(above | {id(self)})
         return any(
@@ -99,6 +117,9 @@ class Schemas:
         data = shipped("schemas")
         self._definitions: dict[str, Any] = data["definitions"]
         self._kinds: dict[str, str] = data["kinds"]
+        self._always: dict[str, frozenset[str]] = {
+            name: frozenset(text.split()) for name, text in data["always"].items()
+        }
         self._zero: dict[str, frozenset[str]] = {name: frozenset(text.split()) for name, text in data["zero"].items()}
         self._types: dict[str, Type] = {}
 
@@ -146,7 +167,7 @@ class Schemas:
         elif schema.get("properties"):
             made.shape = "struct"
             required = schema.get("required", ())
-            zero = self._zero.get(name, frozenset())
+            zero, always = self._zero.get(name, frozenset()), self._always.get(name, frozenset())
             for key, inner in schema["properties"].items():
                 default = inner.get("default")
                 made.fields[key] = Field(
@@ -155,6 +176,7 @@ class Schemas:
                     merge_key=inner.get("x-kubernetes-patch-merge-key", ""),
                     embedded=default == {},
                     omit_zero=key in zero,
+                    always=key in always,
                     required=key in required,
                     default=default if default not in ({}, "", 0, None) else None,
                 )

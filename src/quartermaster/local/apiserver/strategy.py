@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.normal import fill
+from quartermaster.local.apiserver.schemas import Type
 
 _COUNTS = frozenset(
     (
@@ -67,7 +69,7 @@ def own_status(kind: Kind) -> bool:
     return "status" in kind.subresources
 
 
-def prepare_create(kind: Kind, value: Json) -> None:
+def prepare_create(kind: Kind, value: Json, type_: Type) -> None:
     """Before an object is first stored."""
     metadata = value["metadata"]
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
@@ -80,6 +82,7 @@ def prepare_create(kind: Kind, value: Json) -> None:
         value.pop("status", None)
         if kind.custom is None:
             value["status"] = {}
+            fill(value["status"], type_.fields["status"].type)
 
 
 def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> None:

@@ -100,7 +100,7 @@ class Writer:
                 now=metadata["creationTimestamp"],
                 api_version=kind.api_version,
             )
-        prepare_create(stored, value)
+        prepare_create(stored, value, self.type_of(stored))
         allocate(stored, value, cluster)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
         await self._admission.mutate(operation)
