@@ -261,11 +261,18 @@ def go_tags(staging: dict[str, Path]) -> dict[str, dict[str, str]]:
                     embedded = go_type.rpartition(".")[2]
                     named = tagged[1] if tagged else json_name or embedded[:1].lower() + embedded[1:]
                     inline = "i" if not json_name else ""
-                    flags[json_name or named] = pointer + ("o" if "omit" in options else "") + inline
+                    flags[json_name or named] = pointer + ("o" if omitted(go_type, options) else "") + inline
                     if json_name and named != json_name:
                         flags[named] = f"{flags[json_name]}={json_name}"
                 found[f"{package}.{struct}"] = flags
     return found
+
+
+def omitted(go_type: str, options: str) -> bool:
+    """Whether Go leaves a zero value out: ``omitempty`` never does that to a struct such as a time."""
+    return "omitzero" in options or (
+        "omitempty" in options and go_type not in ("metav1.Time", "metav1.MicroTime", "Time")
+    )
 
 
 def fields_with(tags: dict[str, dict[str, str]], wanted: str) -> dict[str, str]:

@@ -129,3 +129,12 @@ class _Plugins:
 
 def _covers(toleration: Json, key: str) -> bool:
     return toleration.get("key", "") in ("", key) and toleration.get("effect", "NoExecute") in ("", "NoExecute")
+
+
+def taint_new_node(operation: Operation) -> None:
+    """New nodes are not ready until a node-lifecycle controller finds that they are: only where there is one."""
+    if operation.kind.table != "nodes" or operation.verb != "CREATE":
+        return
+    taints = operation.value.setdefault("spec", {}).setdefault("taints", [])
+    if not any(taint.get("key") == _NOT_READY and taint.get("effect") == "NoSchedule" for taint in taints):
+        taints.append({"key": _NOT_READY, "effect": "NoSchedule"})

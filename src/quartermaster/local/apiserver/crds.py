@@ -97,6 +97,7 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
             selectable=tuple(item["jsonPath"].lstrip(".") for item in version.get("selectableFields") or ()),
             scale=declared.get("scale"),
             has_status="status" in declared,
+            deprecation=_deprecation(spec, version),
             preserve_unknown=bool(spec.get("preserveUnknownFields")),
         )
         found.append(
@@ -117,6 +118,13 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
             )
         )
     return found
+
+
+def _deprecation(spec: Json, version: Json) -> str:
+    if not version.get("deprecated"):
+        return ""
+    usual = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    return version.get("deprecationWarning") or usual
 
 
 def _column(item: Json) -> Column:

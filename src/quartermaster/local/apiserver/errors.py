@@ -39,9 +39,10 @@ class ApiError(Exception):
             "reason": self.reason,
         }
         details = dict(self.details or {})
+        said = self.details is not None
         if self.retry_after is not None:
             details["retryAfterSeconds"] = self.retry_after
-        if details:
+        if details or said:
             body["details"] = details
         return body | {"code": self.code}
 
@@ -156,7 +157,9 @@ def forbidden(resource: str, group: str, name: str, why: str) -> ApiError:
 
 def method_not_allowed() -> ApiError:
     """405."""
-    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return ApiError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
+    )
 
 
 def unsupported_media(accepted: Sequence[str]) -> ApiError:

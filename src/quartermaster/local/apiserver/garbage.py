@@ -41,6 +41,8 @@ class Garbage:
         self._terminating: set[str] = set()
         self._dying_kinds: dict[str, str] = {}
         self._woken = asyncio.Event()
+        self.whole = True
+        """Whether it does a controller manager's work too, and not only what an API server does by itself."""
         cluster.store.listeners.append(self._changed)
 
     def _push(self, what: str, table: str, key: Key) -> None:
@@ -102,6 +104,8 @@ class Garbage:
             item = self._due.popleft()
             self._queued.discard(item)
             what, table, key = item
+            if what != "definition" and not self.whole:
+                continue
             if what == "absent":
                 await self._absent(table)
             elif what == "finalizers":

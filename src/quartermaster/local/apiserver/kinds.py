@@ -96,6 +96,20 @@ class Kind:
         return self.list_kind or self.kind + "List"
 
 
+_DEPRECATED = {
+    "endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
+}
+
+
+def deprecated(kind: Kind) -> tuple[str, ...]:
+    """What is said to those who use a kind that will go."""
+    if kind.custom is not None:
+        warning: str = kind.custom.deprecation
+        return (warning,) if warning else ()
+    return (_DEPRECATED[kind.table],) if kind.table in _DEPRECATED else ()
+
+
 class Registry:
     """All kinds served now. `generation` moves when they change, so that documents made of them can be kept."""
 

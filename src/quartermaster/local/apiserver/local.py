@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from quartermaster.local.apiserver.admission_builtin import taint_new_node
 from quartermaster.local.apiserver.bootstrap import bootstrap
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.crds import install as install_definitions
@@ -49,6 +50,8 @@ class LocalApi:
             self.settings.authorizer = Rbac(cluster)
         self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
+        if not controllers:
+            self.server.admission.mutating.append(taint_new_node)
         self.http: HttpServer | None = None
         self.identity: Identity | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,8 +60,8 @@ class LocalApi:
         if self._database is not None:
             self._database.restore(self.server.cluster)
         await bootstrap(self.server)
-        if self._controllers:
-            self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
+        self.server.garbage.whole = self._controllers
+        self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
         if self._port is not None:
             self.identity = identity(self._folder)
             self.settings.tokens = dict(self.settings.tokens) | {self.identity.token: MASTER}

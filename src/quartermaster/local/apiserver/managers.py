@@ -241,6 +241,15 @@ def _without_ignored(trie: Trie) -> Trie:
     return found
 
 
+def carried(value: Json, made: Json) -> None:
+    """Take over the ownership that was recorded in another version of the object."""
+    entries = made["metadata"].get("managedFields")
+    if entries is None:
+        value["metadata"].pop("managedFields", None)
+    else:
+        value["metadata"]["managedFields"] = entries
+
+
 def record_update(
     value: Json, old: Json | None, *, type_: Type, manager: str, subresource: str, now: str, api_version: str
 ) -> None:
@@ -348,7 +357,7 @@ def apply(
         if subresource:
             entry["subresource"] = subresource
         kept.append(entry)
-    merged["metadata"]["managedFields"] = _capped(kept)
+    merged.setdefault("metadata", {})["managedFields"] = _capped(kept)
     return merged
 
 

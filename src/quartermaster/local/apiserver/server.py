@@ -29,7 +29,7 @@ from quartermaster.local.apiserver.errors import (
     unsupported_media,
 )
 from quartermaster.local.apiserver.garbage import Garbage
-from quartermaster.local.apiserver.kinds import Kind, Subresource
+from quartermaster.local.apiserver.kinds import Kind, Subresource, deprecated
 from quartermaster.local.apiserver.metrics import Metrics
 from quartermaster.local.apiserver.negotiation import Form, accepted
 from quartermaster.local.apiserver.openapi import OpenApi
@@ -349,9 +349,9 @@ class ApiServer:
     def _sent(
         self, route: Route, request: Request, body: bytes, *, status: int = 200, warnings: list[str] | None = None
     ) -> Response:
-        del route
         form = accepted(request.headers.get("accept", ""))
         response = _formed(form, body, status)
+        warnings = [*deprecated(route.kind), *(warnings or ())]
         if warnings:
             response.headers["Warning"] = ", ".join(
                 '299 - "' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in warnings

@@ -35,9 +35,11 @@ class Custom:
         scale: Json | None = None,
         has_status: bool = False,
         preserve_unknown: bool = False,
+        deprecation: str = "",
     ) -> None:
         self.published = schema
         self.storage = storage
+        self.deprecation = deprecation
         self.selectable = selectable
         self.scale = scale
         self.has_status = has_status

@@ -15,7 +15,7 @@ from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.bodies import strict, to_normal, unknown_fields
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import load
+from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.defaults import allocate, set_defaults
 from quartermaster.local.apiserver.errors import (
@@ -91,15 +91,7 @@ class Writer:
         metadata.pop("resourceVersion", None)
         set_defaults(stored, value, cluster)
         if not applied:
-            managers.record_update(
-                value,
-                None,
-                type_=self.type_of(stored),
-                manager=target.options.manager,
-                subresource="",
-                now=metadata["creationTimestamp"],
-                api_version=kind.api_version,
-            )
+            self._own(target, stored, value, None, metadata["creationTimestamp"])
         prepare_create(stored, value, self.type_of(stored))
         allocate(stored, value, cluster)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
@@ -168,6 +160,25 @@ class Writer:
             unknown = to_normal(value, type_, kind.kind, kind.version) if type_ is not None else []
         return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, target.options.validation)
 
+    def _own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
+        """Record who owns what, in the version of the request."""
+        kind = target.kind
+        new, before = value, old
+        if kind is not stored:
+            new = convert(load(encode(value)), stored, kind)
+            before = convert(load(encode(old)), stored, kind) if old is not None else None
+        managers.record_update(
+            new,
+            before,
+            type_=self.type_of(kind),
+            manager=target.options.manager,
+            subresource=target.subresource,
+            now=now,
+            api_version=kind.api_version,
+        )
+        if new is not value:
+            managers.carried(value, new)
+
     def type_of(self, kind: Kind) -> Type:
         """The type that merges and ownership go by."""
         if kind.custom is not None:
@@ -234,15 +245,7 @@ class Writer:
         if target.subresource != "status":
             set_defaults(stored, value, cluster)
         if not applied:
-            managers.record_update(
-                value,
-                old,
-                type_=self.type_of(stored),
-                manager=target.options.manager,
-                subresource=target.subresource,
-                now=cluster.now(),
-                api_version=kind.api_version,
-            )
+            self._own(target, stored, value, old, cluster.now())
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
