@@ -43,7 +43,16 @@ def read(request: Request, protobuf: Protobuf) -> Any:
 
 def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
     """The body as an object of `kind`; raises ApiError 400 if it says it is something else."""
-    value = read(request, protobuf)
+    try:
+        value = read(request, protobuf)
+    except ApiError as error:
+        if error.code == 400:
+            text = request.body.decode(errors="replace")
+            text = f"{text[:30]} ..." if len(text) > 30 else text
+            error.message = (
+                f"the object provided is unrecognized (must be of type {kind.kind}): {error.message} ({text})"
+            )
+        raise
     if not isinstance(value, dict):
         raise bad_request(
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
@@ -56,8 +65,10 @@ def typed(value: Json, kind: str, api_version: str) -> Json:
     """Check and fill kind and apiVersion."""
     said_kind, said_version = value.get("kind") or kind, value.get("apiVersion") or api_version
     if said_version != api_version:
+        version = str(said_version).rpartition("/")[2]
         raise bad_request(
-            f"the API version in the data ({said_version}) does not match the expected API version ({api_version})"
+            f'{said_kind} in version "{version}" cannot be handled as a {kind}: no kind "{said_kind}" is registered for '
+            f'version "{said_version}" in scheme "pkg/runtime/scheme.go:111"'
         )
     if said_kind != kind:
         version = api_version.rpartition("/")[2]

@@ -50,6 +50,26 @@ def _system_objects() -> list[tuple[str, Json]]:
         },
     }
     found.append(("/api/v1/namespaces/default/services", service))
+    meta = {
+        "name": "cluster-admin",
+        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+    }
+    everything = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+        {"nonResourceURLs": ["*"], "verbs": ["*"]},
+    ]
+    group = "rbac.authorization.k8s.io"
+    base = f"/apis/{group}/v1"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": meta, "rules": everything}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:masters"}],
+    }
+    found += [(f"{base}/clusterroles", role), (f"{base}/clusterrolebindings", binding)]
     return found
 
 

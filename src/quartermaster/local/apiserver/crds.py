@@ -6,21 +6,26 @@ A definition is checked, established at once, and served from then on; when it g
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import TYPE_CHECKING, Any
 
+from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required
-from quartermaster.local.apiserver.garbage import CLEANUP, CRDS
-from quartermaster.local.apiserver.kinds import EVERY_VERB, Column, Kind, Subresource
+from quartermaster.local.apiserver.garbage import CRDS
+from quartermaster.local.apiserver.kinds import Column, Kind, Subresource
 from quartermaster.local.apiserver.names import label_1035_problem, subdomain_problem
 from quartermaster.local.apiserver.store import Change
 from quartermaster.local.apiserver.structural import Custom
 
 if TYPE_CHECKING:
     from quartermaster.local.apiserver.server import ApiServer
+    from quartermaster.local.apiserver.writing import Written
 
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _STATUS_VERBS = ("get", "patch", "update")
 
 
@@ -29,6 +34,7 @@ def install(server: ApiServer) -> None:
     definitions = _Definitions(server.cluster)
     server.cluster.store.listeners.append(definitions.changed)
     server.admission.mutating.append(definitions.admit)
+    server.created.append(definitions.established)
 
 
 class _Definitions:
@@ -42,9 +48,40 @@ class _Definitions:
             return
         value = operation.value
         spec = value.get("spec", {})
-        names = spec.get("names") or {}
         if operation.verb == "CREATE":
-            value["metadata"].setdefault("finalizers", []).append(CLEANUP)
+            storage = [item.get("name") for item in spec.get("versions") or () if item.get("storage")]
+            value["status"] = {
+                "conditions": None,
+                "acceptedNames": {"plural": "", "kind": ""},
+                "storedVersions": storage[:1],
+            }
+            return
+        if not (value.get("status", {}).get("conditions")):
+            return
+        self._accept(value)
+
+    def established(self, kind: Kind, written: Written) -> None:
+        """What the real server's own controllers do at once: accept the names of a new definition."""
+        if kind.table != CRDS or written.record is None:
+            return
+        value, old = load(written.record.raw), load(written.record.raw)
+        self._accept(value)
+        type_ = self._cluster.schemas.of(kind.gvk)
+        assert type_ is not None, "definitions are built in"
+        managers.record_update(
+            value,
+            old,
+            type_=type_,
+            manager="kube-apiserver",
+            subresource="status",
+            now=self._cluster.now(),
+            api_version=kind.api_version,
+        )
+        self._cluster.put(kind, value, written.record)
+
+    def _accept(self, value: Json) -> None:
+        spec = value.get("spec", {})
+        names = spec.get("names") or {}
         known = {item.get("type"): item for item in value.get("status", {}).get("conditions") or ()}
         now = self._cluster.now()
 
@@ -110,7 +147,8 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
                 namespaced=spec["scope"] == "Namespaced",
                 short_names=tuple(names.get("shortNames") or ()),
                 categories=tuple(names.get("categories") or ()),
-                verbs=EVERY_VERB,
+                verbs=_VERBS,
+                storage_hash=_hash(spec["group"], version["name"], names["kind"]),
                 subresources=subresources,
                 columns=tuple(_column(item) for item in version.get("additionalPrinterColumns") or ()),
                 custom=custom,
@@ -118,6 +156,11 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
             )
         )
     return found
+
+
+def _hash(group: str, version: str, kind: str) -> str:
+    """StorageVersionHash as the real server makes it."""
+    return base64.b64encode(hashlib.sha256(f"{group}/{version}/{kind}".encode()).digest()[:8]).decode()
 
 
 def _deprecation(spec: Json, version: Json) -> str:
@@ -182,7 +225,7 @@ def validate_definition(value: Json, cluster: Cluster) -> list[Cause]:
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         path = f"spec.versions[{index}].schema.openAPIV3Schema"
         if schema is None:
-            causes.append(required(path, "schemas are required"))
+            causes.append(required(path))
         elif schema.get("type") != "object":
             causes.append(
                 required(f"{path}.type", "must not be empty at the root")

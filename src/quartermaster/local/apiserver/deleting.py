@@ -25,6 +25,8 @@ from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
 
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 
@@ -150,7 +152,7 @@ class Deleter:
         metadata = value["metadata"]
         stored = cluster.registry.stored(kind.table) or kind
         grace = self._grace(kind, value, options)
-        finalizers = self._finalizers(metadata, options)
+        finalizers = self._finalizers(kind, metadata, options)
         waits = bool(finalizers) or grace > 0 or self._namespace_waits(kind, value)
         if not waits:
             if options.dry_run:
@@ -192,8 +194,10 @@ class Deleter:
         asked = options.grace if options.grace is not None else spec.get("terminationGracePeriodSeconds", 30)
         return max(0, int(asked))
 
-    def _finalizers(self, metadata: Json, options: DeleteOptions) -> list[str]:
+    def _finalizers(self, kind: Kind, metadata: Json, options: DeleteOptions) -> list[str]:
         finalizers = list(metadata.get("finalizers") or ())
+        if kind.table == CRDS and not metadata.get("deletionTimestamp"):
+            finalizers.append(CLEANUP)
         if metadata.get("deletionTimestamp") and not options.propagation:
             return finalizers
         policy = options.propagation

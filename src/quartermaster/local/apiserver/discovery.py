@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.local.apiserver.errors import Json, no_such_path
+from quartermaster.local.apiserver.errors import Json, page_not_found
 from quartermaster.local.apiserver.kinds import Kind, Registry, Subresource
 
 AGGREGATED = "apidiscovery.k8s.io"
@@ -23,7 +23,7 @@ def group(registry: Registry, name: str) -> Json:
     """``GET /apis/NAME``; raises ApiError 404."""
     versions = registry.groups().get(name)
     if not versions:
-        raise no_such_path()
+        raise page_not_found()
     return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, versions)
 
 
@@ -42,7 +42,7 @@ def resources(registry: Registry, name: str, version: str) -> Json:
     """``GET /api/v1`` and ``GET /apis/NAME/VERSION``; raises ApiError 404."""
     kinds = [kind for kind in registry if kind.group == name and kind.version == version]
     if not kinds:
-        raise no_such_path()
+        raise page_not_found()
     found: list[Json] = []
     for kind in sorted(kinds, key=lambda kind: kind.plural):
         entry: Json = {
@@ -65,7 +65,8 @@ def resources(registry: Registry, name: str, version: str) -> Json:
                 entry |= {"group": sub.group, "version": sub.version}
             found.append(entry | {"kind": sub.kind, "verbs": list(sub.verbs)})
     api_version = f"{name}/{version}" if name else version
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": found}
+    kind_only = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if name else {})
+    return kind_only | {"groupVersion": api_version, "resources": found}
 
 
 def aggregated(registry: Registry, *, core: bool, version: str) -> Json:

@@ -36,8 +36,7 @@ class ApiError(Exception):
             "metadata": dict(self.list_metadata),
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-        }
+        } | ({"reason": self.reason} if self.reason else {})
         details = dict(self.details or {})
         said = self.details is not None
         if self.retry_after is not None:
@@ -114,6 +113,14 @@ def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource")
 
 
+PAGE = "PageNotFound"
+
+
+def page_not_found() -> ApiError:
+    """404 as the real server's outer layer says it: a line of text."""
+    return ApiError(404, PAGE, "404 page not found")
+
+
 def already_exists(resource: str, group: str, name: str) -> ApiError:
     """409 on create."""
     return ApiError(
@@ -183,8 +190,9 @@ def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiErr
     details: Json = {"name": name} if name else {}
     if group:
         details["group"] = group
+    if kind:
+        details["kind"] = kind
     details |= {
-        "kind": kind,
         "causes": [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes],
     }
     what = f"{kind}.{group}" if group else kind

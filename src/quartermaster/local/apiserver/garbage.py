@@ -12,15 +12,13 @@ from collections import deque
 
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.deleting import FOREGROUND, ORPHAN, DeleteOptions, Deleter
+from quartermaster.local.apiserver.deleting import CLEANUP, CRDS, FOREGROUND, ORPHAN, DeleteOptions, Deleter
 from quartermaster.local.apiserver.errors import ApiError, Json, not_found
 from quartermaster.local.apiserver.options import WriteOptions
 from quartermaster.local.apiserver.store import Change, Key
 from quartermaster.local.apiserver.transport import User
 from quartermaster.local.apiserver.writing import Target, Writer
 
-CRDS = "customresourcedefinitions.apiextensions.k8s.io"
-CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 COLLECTOR = User("system:serviceaccount:kube-system:generic-garbage-collector", ("system:masters",))
 
 Place = tuple[str, Key]

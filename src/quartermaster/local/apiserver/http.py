@@ -100,7 +100,7 @@ class HttpServer:
 
 
 def _sent(response: Response) -> web.Response:
-    return web.Response(
+    sent = web.Response(
         status=response.status,
         body=response.body,
         headers={
@@ -110,6 +110,9 @@ def _sent(response: Response) -> web.Response:
             **response.headers,
         },
     )
+    for warning in response.warnings:
+        sent.headers.add("Warning", warning)
+    return sent
 
 
 def _too_large() -> Response:

@@ -251,7 +251,15 @@ def carried(value: Json, made: Json) -> None:
 
 
 def record_update(
-    value: Json, old: Json | None, *, type_: Type, manager: str, subresource: str, now: str, api_version: str
+    value: Json,
+    old: Json | None,
+    *,
+    type_: Type,
+    manager: str,
+    subresource: str,
+    now: str,
+    api_version: str,
+    own_status: bool = True,
 ) -> None:
     """After a write that is no apply: what changed belongs to `manager`, what went belongs to nobody."""
     metadata = value["metadata"]
@@ -262,7 +270,7 @@ def record_update(
     entries = list(entries or ())
     changed, removed = compare(old or {}, value, type_)
     changed, removed = _without_ignored(changed), _without_ignored(removed)
-    if subresource != "status" and old is None:
+    if own_status and subresource != "status" and old is None:
         changed.pop("f:status", None)
     if not changed and not removed:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quartermaster.local.apiserver.errors import ApiError, Cause, bad_request, invalid
+from quartermaster.local.apiserver.errors import ApiError, Cause, bad_request, invalid, invalid_value, shown
 
 _TRUE = ("true", "1", "True", "TRUE", "t", "T")
 
@@ -113,17 +113,25 @@ class WriteOptions:
     pretty: bool = False
 
     @classmethod
-    def of(cls, query: Mapping[str, str], user_agent: str = "") -> WriteOptions:
+    def of(cls, query: Mapping[str, str], user_agent: str = "", kind: str = "PatchOptions") -> WriteOptions:
         """From a query and the client's name; raises ApiError 400 or 422."""
         dry = query.get("dryRun", "")
         if dry not in ("", "All"):
-            raise _unsupported("dryRun", dry, ("All",))
+            raise _unsupported(kind, "dryRun", [dry], ("All",))
         validation = query.get("fieldValidation", "") or "Warn"
         if validation not in ("Ignore", "Warn", "Strict"):
-            raise _unsupported("fieldValidation", validation, ("Ignore", "Strict", "Warn"))
+            raise _unsupported(kind, "fieldValidation", validation, ("", "Ignore", "Strict", "Warn"))
         manager = query.get("fieldManager", "")
-        if len(manager) > 128 or not manager.isprintable():
-            raise bad_request("fieldManager: Invalid value: must be at most 128 printable characters")
+        if len(manager) > 128:
+            cause = Cause("FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager")
+            raise invalid(kind, "meta.k8s.io", "", [cause])
+        if not manager.isprintable():
+            raise invalid(
+                kind,
+                "meta.k8s.io",
+                "",
+                [invalid_value("fieldManager", manager, "should only contain printable characters")],
+            )
         return cls(
             dry_run=dry == "All",
             manager=manager or user_agent.split("/", 1)[0][:128] or "unknown",
@@ -132,7 +140,7 @@ class WriteOptions:
         )
 
 
-def _unsupported(name: str, value: str, known: tuple[str, ...]) -> ApiError:
+def _unsupported(kind: str, name: str, value: object, known: tuple[str, ...]) -> ApiError:
     text = ", ".join(f'"{item}"' for item in known)
-    cause = Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {text}', name)
-    return invalid("PatchOptions", "meta.k8s.io", "", [cause])
+    cause = Cause("FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {text}", name)
+    return invalid(kind, "meta.k8s.io", "", [cause])

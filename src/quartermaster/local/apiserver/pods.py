@@ -73,8 +73,6 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": cluster.now()}
     pod["status"]["conditions"] = [item for item in conditions if item.get("type") != "PodScheduled"] + [scheduled]
     pod["status"].pop("nominatedNodeName", None)
-    if "generation" in metadata:
-        metadata["generation"] += 1
     if not target.options.dry_run:
         kind = cluster.registry.stored("pods")
         assert kind is not None, "pods are built in"

@@ -91,6 +91,8 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
             continue
         found.append(record)
     metadata: Json = {"resourceVersion": str(revision)}
+    if kind.custom is not None and view.form.shape == "object":
+        metadata["continue"] = ""
     if remaining:
         metadata["continue"] = _token(revision, found[-1].key)
         if wanted.accepts is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from quartermaster.local.apiserver.errors import Json, invalid, required
+from quartermaster.local.apiserver.errors import Cause, Json, invalid, invalid_value
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.transport import User
 
@@ -64,7 +64,6 @@ def user_info(user: User) -> Json:
 def review(kind: Kind, value: Json, user: User, authorizer: Authorizer, tokens: Mapping[str, User]) -> Json:
     """The review with its status filled in; raises ApiError 422 for a question without a subject."""
     spec = value.get("spec") or {}
-    value.setdefault("metadata", {}).setdefault("creationTimestamp", None)
     if kind.plural == "selfsubjectreviews":
         value["status"] = {"userInfo": user_info(user)}
     elif kind.plural == "tokenreviews":
@@ -72,35 +71,39 @@ def review(kind: Kind, value: Json, user: User, authorizer: Authorizer, tokens: 
         value["status"] = (
             {"authenticated": True, "user": user_info(known), "audiences": spec.get("audiences") or ["kubernetes"]}
             if known is not None
-            else {"error": "[invalid bearer token]", "user": {}}
+            else {"error": "invalid bearer token", "user": {}}
         )
     elif kind.plural == "selfsubjectrulesreviews":
         resource, other = authorizer.rules(user, spec.get("namespace", ""))
         value["status"] = {"resourceRules": resource, "nonResourceRules": other, "incomplete": False}
+        value["spec"] = {}
     else:
         subject = user
+        causes = _problems(kind, value, spec)
+        if causes:
+            raise invalid("", kind.group, "", causes)
         if kind.plural != "selfsubjectaccessreviews":
-            if not spec.get("user") and not spec.get("groups"):
-                raise invalid(
-                    kind.kind,
-                    kind.group,
-                    "",
-                    [required("spec.user", "at least one of user or group must be specified")],
-                )
             subject = User(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""))
         attributes = spec.get("resourceAttributes") or spec.get("nonResourceAttributes")
-        if not attributes:
-            raise invalid(
-                kind.kind,
-                kind.group,
-                "",
-                [
-                    required(
-                        "spec.resourceAttributes",
-                        "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-                    )
-                ],
-            )
         allowed, why = authorizer.allows(subject, attributes)
         value["status"] = {"allowed": allowed} | ({"reason": why} if why else {})
     return value
+
+
+def _problems(kind: Kind, value: Json, spec: Json) -> list[Cause]:
+    resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    causes: list[Cause] = []
+    if resource is None and other is None:
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(invalid_value("spec.resourceAttributes", None, why))
+    elif resource is not None and other is not None:
+        shown = {"Path": other.get("path", ""), "Verb": other.get("verb", "")}
+        why = "cannot be specified in combination with resourceAttributes"
+        causes.append(invalid_value("spec.nonResourceAttributes", shown, why))
+    if kind.plural != "selfsubjectaccessreviews" and not spec.get("user") and not spec.get("groups"):
+        causes.append(invalid_value("spec.user", "", "at least one of user or group must be specified"))
+    namespace = (value.get("metadata") or {}).get("namespace", "")
+    if kind.plural == "localsubjectaccessreviews" and resource and resource.get("namespace", "") != namespace:
+        why = "must match metadata.namespace"
+        causes.append(invalid_value("spec.resourceAttributes.namespace", resource.get("namespace", ""), why))
+    return causes

@@ -19,6 +19,7 @@ from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, loa
 from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success
 from quartermaster.local.apiserver.errors import (
+    PAGE,
     ApiError,
     Json,
     bad_request,
@@ -26,6 +27,7 @@ from quartermaster.local.apiserver.errors import (
     method_not_allowed,
     no_such_path,
     not_found,
+    page_not_found,
     unsupported_media,
 )
 from quartermaster.local.apiserver.garbage import Garbage
@@ -51,6 +53,7 @@ MASTER = User("system:admin", ("system:masters", "system:authenticated"))
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 _PATCHES = (
     "application/json-patch+json",
@@ -100,6 +103,8 @@ class ApiServer:
         self.metrics = Metrics(self.cluster)
         self.protobuf = Protobuf()
         self.openapi = OpenApi(self.cluster.registry)
+        self.created: list[Callable[[Kind, Written], None]] = []
+        """Called after an object was made, before the answer is sent."""
         self.audit: Callable[[Request, User, Response, float], None] | None = None
 
     async def handle(self, request: Request) -> Response:
@@ -133,7 +138,7 @@ class ApiServer:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer":
                 head = request.path.strip("/").split("/", 1)[0]
-                if head in _OPEN:
+                if head in _OPEN or not isinstance(self.authorizer, AllowAll):
                     return ANONYMOUS
                 raise ApiError(401, "Unauthorized", "Unauthorized")
             known = self.settings.tokens.get(token.strip())
@@ -197,6 +202,8 @@ class ApiServer:
             elif group or rest[2] not in ("status", "finalize"):
                 raise no_such_path()
         kind = registry.find(group, version, rest[0])
+        if kind is None and version not in registry.groups().get(group, ()):
+            raise page_not_found()
         if kind is None or (kind.namespaced and not namespace and len(rest) > 1):
             raise no_such_path()
         name = rest[1] if len(rest) > 1 else ""
@@ -213,7 +220,7 @@ class ApiServer:
         registry = self.cluster.registry
         if not head:
             return answer({"paths": self._paths()})
-        if head in ("healthz", "readyz", "livez"):
+        if head in ("healthz", "readyz", "livez") and not rest:
             return self._health(request, head)
         if head == "version" and not rest:
             return answer(self.version())
@@ -234,7 +241,7 @@ class ApiServer:
             return answer(discovery.group(registry, rest[0]) if rest else discovery.groups(registry))
         if head == "openapi":
             return self._openapi(request, rest)
-        raise no_such_path()
+        raise page_not_found()
 
     def _openapi(self, request: Request, rest: list[str]) -> Response:
         accept = request.headers.get("accept", "*/*") or "*/*"
@@ -353,9 +360,7 @@ class ApiServer:
         response = _formed(form, body, status)
         warnings = [*deprecated(route.kind), *(warnings or ())]
         if warnings:
-            response.headers["Warning"] = ", ".join(
-                '299 - "' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in warnings
-            )
+            response.warnings = ['299 - "' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in warnings]
         return response
 
     async def _watch(self, request: Request, route: Route) -> Response:
@@ -383,7 +388,9 @@ class ApiServer:
             self.metrics.watching -= 1
 
     def _target(self, request: Request, user: User, route: Route, *, subresource: str = "") -> Target:
-        options = WriteOptions.of(request.query, request.headers.get("user-agent", ""))
+        options = WriteOptions.of(
+            request.query, request.headers.get("user-agent", ""), _OPTIONS.get(request.method, "PatchOptions")
+        )
         return Target(route.kind, (route.namespace, route.name), user, options, subresource)
 
     def _written(self, request: Request, route: Route, written: Written) -> Response:
@@ -402,9 +409,11 @@ class ApiServer:
     async def _create(self, request: Request, user: User, route: Route) -> Response:
         target = self._target(request, user, route)
         if route.kind.namespaced and not route.namespace:
-            raise bad_request("an empty namespace may not be set during creation")
+            raise method_not_allowed()
         value = bodies.read_object(request, self.protobuf, route.kind)
         written = await self.writer.create(target, value, unknown=self._repeated(request, target))
+        for hook in self.created:
+            hook(route.kind, written)
         return self._written(request, route, written)
 
     async def _update(self, request: Request, user: User, route: Route, *, subresource: str = "") -> Response:
@@ -413,6 +422,10 @@ class ApiServer:
         metadata = body.get("metadata")
         if not isinstance(metadata, dict) or not metadata.get("name"):
             raise bad_request('the name of the object ("") does not match the name on the URL ("' + route.name + '")')
+        if metadata["name"] != route.name:
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({route.name})"
+            )
         raw = encode(body)
 
         def replaced(_: Json) -> Json:
@@ -545,7 +558,24 @@ class ApiServer:
             target = self._target(request, user, Route(pod_kind, route.namespace, name, "binding"))
             pods.bind(self.cluster, self.admission, target, value)
             return _created()
-        return answer(review(kind, value, user, self.authorizer, self.settings.tokens), 201)
+        if route.namespace:
+            value.setdefault("metadata", {}).setdefault("namespace", route.namespace)
+        made = review(kind, value, user, self.authorizer, self.settings.tokens)
+        if kind.plural == "selfsubjectreviews":
+            made["metadata"] = {"creationTimestamp": self.cluster.now()}
+        elif type_ is not None and kind.plural != "selfsubjectrulesreviews":
+            asked = {key: item for key, item in made.items() if key != "status"}
+            manager = self._target(request, user, route).options.manager
+            managers.record_update(
+                asked,
+                None,
+                type_=type_,
+                manager=manager,
+                subresource="",
+                now=self.cluster.now(),
+                api_version=kind.api_version,
+            )
+        return answer(made, 201)
 
     async def _subresource(self, request: Request, user: User, route: Route, verb: str) -> Response:
         kind, sub = route.kind, route.sub
@@ -688,6 +718,8 @@ def _created() -> Response:
 
 
 def _failure(error: ApiError) -> Response:
+    if error.reason == PAGE:
+        return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
     response = answer(error.status(), error.code)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)

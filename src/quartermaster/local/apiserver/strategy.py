@@ -76,8 +76,6 @@ def prepare_create(kind: Kind, value: Json, type_: Type) -> None:
         metadata.pop(name, None)
     if counts_generation(kind):
         metadata["generation"] = 1
-    else:
-        metadata.pop("generation", None)
     if own_status(kind) and kind.table not in _KEEPS_STATUS:
         value.pop("status", None)
         if kind.custom is None:

@@ -67,6 +67,8 @@ class Response:
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
+    warnings: list[str] = field(default_factory=list)
+    """One ``Warning`` header each."""
 
     def json(self) -> Json:
         """The body, decoded."""

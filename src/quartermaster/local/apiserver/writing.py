@@ -32,7 +32,7 @@ from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.options import WriteOptions
 from quartermaster.local.apiserver.schemas import Type
 from quartermaster.local.apiserver.store import Key, Record
-from quartermaster.local.apiserver.strategy import prepare_create, prepare_update
+from quartermaster.local.apiserver.strategy import own_status, prepare_create, prepare_update
 from quartermaster.local.apiserver.transport import User
 from quartermaster.local.apiserver.validation import validate, validate_metadata, validate_update
 
@@ -123,7 +123,7 @@ class Writer:
                 f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: metadata is not an object'
             )
         if metadata.get("resourceVersion") not in (None, ""):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         self._place(target, metadata)
         return metadata
 
@@ -175,6 +175,7 @@ class Writer:
             subresource=target.subresource,
             now=now,
             api_version=kind.api_version,
+            own_status=own_status(kind),
         )
         if new is not value:
             managers.carried(value, new)
