@@ -58,6 +58,12 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
             "json: cannot unmarshal array into Go value of type map[string]interface {}"
         )
+    if kind.custom is not None and not value.get("kind"):
+        text = request.body.decode(errors="replace")
+        short = f"{text[:30]} ..." if len(text) > 30 else text
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' ({short})"
+        )
     return typed(value, kind.kind, kind.api_version)
 
 

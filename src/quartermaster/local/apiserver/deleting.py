@@ -200,7 +200,7 @@ class Deleter:
             finalizers.append(CLEANUP)
         if metadata.get("deletionTimestamp") and not options.propagation:
             return finalizers
-        policy = options.propagation
+        policy = options.propagation or ("Orphan" if kind.table == "replicationcontrollers" else "")
         if not policy:
             return finalizers
         kept = [item for item in finalizers if item not in (ORPHAN, FOREGROUND)]

@@ -187,6 +187,7 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
     if isinstance(retained, list):
         for key in [key for key in value if key not in retained]:
             del value[key]
+    before = {key: list(item) for key, item in value.items() if isinstance(item, list)}
     for key, item in patch.items():
         if key in (_DIRECTIVE, _RETAIN) or key.startswith((_ORDER, _DELETE)):
             continue
@@ -198,7 +199,9 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
             base = value.get(key)
             value[key] = _merge_map(base if isinstance(base, dict) else {}, item, of)
         elif isinstance(item, list) and field is not None and "merge" in field.strategies:
-            value[key] = _merge_list(value.get(key), item, field)
+            merged = _merge_list(value.get(key), item, field)
+            sent = [part for part in item if not (isinstance(part, dict) and _DIRECTIVE in part)]
+            value[key] = _ordered(merged, sent, before.get(key, []), field)
         else:
             value[key] = item
     for key, item in patch.items():
@@ -211,7 +214,7 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
             name = key.removeprefix(_ORDER)
             field = type_.fields.get(name)
             if field is not None and isinstance(value.get(name), list):
-                value[name] = _ordered(value[name], item, field)
+                value[name] = _ordered(value[name], item, before.get(name, value[name]), field)
     return value
 
 
@@ -240,26 +243,22 @@ def _merge_list(base: Any, patch: list[Any], field: Field) -> list[Any]:
     return items
 
 
-def _ordered(items: list[Any], order: list[Any], field: Field) -> list[Any]:
-    """Items named by `order` in that order; others keep their place before the next named one."""
+def _ordered(items: list[Any], order: list[Any], before: list[Any], field: Field) -> list[Any]:
+    """Items named by `order` in that order; others keep their place of `before` among them, new ones go first."""
     key = field.merge_key
 
     def name(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+        return _hashable(item.get(key) if key and isinstance(item, dict) else item)
 
-    names = [name(item) for item in order]
-    named = {_hashable(name(item)): item for item in items if name(item) in names}
+    places = {name(item): place for place, item in reversed(list(enumerate(before)))}
+    ranks = {name(item): rank for rank, item in reversed(list(enumerate(order)))}
+    named = sorted((item for item in items if name(item) in ranks), key=lambda item: ranks[name(item)])
+    others = [item for item in items if name(item) not in ranks]
     result: list[Any] = []
-    position = 0
-    queue = [_hashable(item) for item in names if _hashable(item) in named]
-    for item in items:
-        if name(item) in names:
-            if position < len(queue):
-                result.append(named[queue[position]])
-                position += 1
-        else:
-            result.append(item)
-    return result + [named[item] for item in queue[position:]]
+    while others and named:
+        left, right = places.get(name(others[0]), -1), places.get(name(named[0]), -1)
+        result.append(others.pop(0) if left >= 0 and right >= 0 and left < right else named.pop(0))
+    return result + named + others
 
 
 def _hashable(value: Any) -> Any:

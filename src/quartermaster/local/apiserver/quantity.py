@@ -36,6 +36,8 @@ def canonical(text: str) -> str:
     match = _FORM.fullmatch(text)
     if not match:
         raise ValueError(MALFORMED)
+    if text.isdecimal():
+        return text  # kept as it was written, leading zeros and all
     value = parse(text)
     nanos = (
         -(-value.numerator * _NANO // value.denominator) if value >= 0 else value.numerator * _NANO // value.denominator

@@ -86,6 +86,8 @@ class Route:
     name: str
     subresource: str
     sub: Subresource | None = None
+    watch: bool = False
+    """Asked for by an old path, ``/watch/...``."""
 
 
 class ApiServer:
@@ -191,7 +193,8 @@ class ApiServer:
             group, version, rest = parts[1], parts[2], parts[3:]
         else:
             return None
-        if rest[0] == "watch" and len(rest) > 1:
+        watch = rest[0] == "watch" and len(rest) > 1
+        if watch:
             rest = rest[1:]
         registry = self.cluster.registry
         namespace = ""
@@ -210,8 +213,10 @@ class ApiServer:
         subresource = "/".join(rest[2:])
         sub = kind.subresources.get(rest[2]) if len(rest) > 2 else None
         if subresource and sub is None:
+            if kind.custom is not None:
+                raise not_found(kind.plural, kind.group, name)
             raise no_such_path()
-        return Route(kind, namespace, name, subresource, sub)
+        return Route(kind, namespace, name, subresource, sub, watch)
 
     def _other(self, request: Request, parts: list[str]) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -294,7 +299,8 @@ class ApiServer:
         kind = route.kind
         if not route.name:
             verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
-        if verb in ("list", "get") and request.query.get("watch", "") in ("true", "1") and not route.subresource:
+        watch = route.watch or request.query.get("watch", "") in ("true", "1")
+        if verb in ("list", "get") and watch and not route.subresource:
             verb = "watch"
         self._authorize(user, route, verb)
         if kind.plural in REVIEWS or kind.table == "bindings":
@@ -641,6 +647,8 @@ class ApiServer:
             return self._sent(route, request, encode(scale_of(kind, value)))
         target = self._target(request, user, route, subresource="scale")
         media = bodies.media_type(request)
+        if media == "application/apply-patch+yaml":
+            return await self._apply_scale(request, target, route)
         body = bodies.read(request, self.protobuf) if verb == "update" else None
         if verb == "update" and not isinstance(body, dict):
             raise bad_request("Scale: an object is required")
@@ -653,6 +661,32 @@ class ApiServer:
             return set_scale(kind, live, wanted)
 
         written = await self.writer.update(target, scaled)
+        after = load(written.record.raw) if written.record is not None else written.value
+        assert after is not None, "a write gives a record or, when dry, a value"
+        return self._sent(route, request, encode(scale_of(kind, after)))
+
+    async def _apply_scale(self, request: Request, target: Target, route: Route) -> Response:
+        """Applied replicas are owned as the field of the object that they are."""
+        kind = route.kind
+        scale = decode_yaml(request.body)
+        replicas = (scale.get("spec") or {}).get("replicas") if isinstance(scale, dict) else None
+        if replicas is None:
+            raise bad_request("Scale: spec.replicas is required")
+
+        def scaled(live: Json) -> Json:
+            wanted = set_scale(kind, {"metadata": {"name": route.name}}, {"spec": {"replicas": replicas}})
+            return managers.apply(
+                live,
+                wanted,
+                type_=self.writer.type_of(kind),
+                manager=target.options.manager,
+                subresource="scale",
+                force=target.options.force,
+                now=self.cluster.now(),
+                api_version=kind.api_version,
+            )
+
+        written = await self.writer.update(target, scaled, applied=True)
         after = load(written.record.raw) if written.record is not None else written.value
         assert after is not None, "a write gives a record or, when dry, a value"
         return self._sent(route, request, encode(scale_of(kind, after)))

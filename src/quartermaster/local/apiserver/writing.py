@@ -26,6 +26,7 @@ from quartermaster.local.apiserver.errors import (
     bad_request,
     conflict,
     invalid,
+    invalid_value,
     not_found,
 )
 from quartermaster.local.apiserver.kinds import Kind
@@ -237,6 +238,7 @@ class Writer:
         self._check_revision(target, metadata, record, unconditional=unconditional)
         self._place(target, metadata)
         self._same_uid(target, metadata, record)
+        self._same_deletion(target, metadata, old["metadata"])
         warnings = self._decoded(target, value, unknown)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
@@ -295,6 +297,13 @@ class Writer:
             )
         if said not in ("", "0", str(record.revision)):
             raise conflict(kind.plural, kind.group, target.key[1], MODIFIED)
+
+    def _same_deletion(self, target: Target, metadata: Json, old: Json) -> None:
+        said = metadata.get("deletionTimestamp")
+        if said and said != old.get("deletionTimestamp"):
+            kind = target.kind
+            cause = invalid_value("metadata.deletionTimestamp", said, "field is immutable")
+            raise invalid(kind.kind, kind.group, target.key[1], [cause, cause])
 
     def _same_uid(self, target: Target, metadata: Json, record: Record) -> None:
         said = metadata.get("uid") or record.uid
