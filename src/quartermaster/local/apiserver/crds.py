@@ -197,6 +197,10 @@ def validate_definition(value: Json, cluster: Cluster) -> list[Cause]:
         causes.append(required("spec.group"))
     elif subdomain_problem(group):
         causes.append(invalid_value("spec.group", group, subdomain_problem(group)))
+    elif group.endswith((".k8s.io", ".kubernetes.io")) and not approved(value):
+        why = 'protected groups must have approval annotation "api-approved.kubernetes.io", see '
+        link = "https://github.com/kubernetes/enhancements/pull/1111"
+        causes.append(required("metadata.annotations[api-approved.kubernetes.io]", why + link))
     elif "." not in group:
         causes.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
     if spec.get("scope") not in ("Namespaced", "Cluster"):
@@ -240,6 +244,11 @@ def validate_definition(value: Json, cluster: Cluster) -> list[Cause]:
     ):
         causes.append(invalid_value("spec.group", group, "this resource is built in"))
     return causes
+
+
+def approved(definition: Json) -> bool:
+    """Whether a definition in a group of the project says that the project agreed."""
+    return bool((definition["metadata"].get("annotations") or {}).get("api-approved.kubernetes.io"))
 
 
 def structural_problems(schema: Any, path: str) -> list[Cause]:

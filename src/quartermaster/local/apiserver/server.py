@@ -203,12 +203,12 @@ class ApiServer:
             if inner is not None and inner.namespaced:
                 namespace, rest = rest[1], rest[2:]
             elif group or rest[2] not in ("status", "finalize"):
-                raise no_such_path()
+                raise page_not_found() if self._custom(group) else no_such_path()
         kind = registry.find(group, version, rest[0])
         if kind is None and version not in registry.groups().get(group, ()):
             raise page_not_found()
         if kind is None or (kind.namespaced and not namespace and len(rest) > 1):
-            raise no_such_path()
+            raise page_not_found() if self._custom(group) else no_such_path()
         name = rest[1] if len(rest) > 1 else ""
         subresource = "/".join(rest[2:])
         sub = kind.subresources.get(rest[2]) if len(rest) > 2 else None
@@ -217,6 +217,9 @@ class ApiServer:
                 raise not_found(kind.plural, kind.group, name)
             raise no_such_path()
         return Route(kind, namespace, name, subresource, sub, watch)
+
+    def _custom(self, group: str) -> bool:
+        return any(kind.custom is not None for kind in self.cluster.registry if kind.group == group)
 
     def _other(self, request: Request, parts: list[str]) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -299,8 +302,8 @@ class ApiServer:
         kind = route.kind
         if not route.name:
             verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
-        watch = route.watch or request.query.get("watch", "") in ("true", "1")
-        if verb in ("list", "get") and watch and not route.subresource:
+        asked = verb == "list" and request.query.get("watch", "") in ("true", "1")
+        if asked or (route.watch and verb in ("list", "get")):
             verb = "watch"
         self._authorize(user, route, verb)
         if kind.plural in REVIEWS or kind.table == "bindings":

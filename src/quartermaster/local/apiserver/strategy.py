@@ -22,6 +22,7 @@ _COUNTS = frozenset(
         "jobs.batch",
         "cronjobs.batch",
         "ingresses.networking.k8s.io",
+        "podtemplates",
         "ingressclasses.networking.k8s.io",
         "networkpolicies.networking.k8s.io",
         "poddisruptionbudgets.policy",

@@ -177,6 +177,8 @@ def pod_spec(spec: Json, path: str) -> Causes:
         )
     if spec.get("nodeSelector"):
         causes += validate_labels(spec["nodeSelector"], f"{path}.nodeSelector")
+    if spec.get("affinity"):
+        causes += _affinity(spec["affinity"], f"{path}.affinity")
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         causes += _toleration(toleration, f"{path}.tolerations[{index}]")
     return causes
@@ -263,6 +265,50 @@ def _integral(name: str) -> bool:
     return "/" in name and "kubernetes.io/" not in name
 
 
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+
+
+def _affinity(affinity: Json, path: str) -> Causes:
+    causes: Causes = []
+    path = f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+    needed = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if needed is None:
+        return causes
+    terms = needed.get("nodeSelectorTerms") or ()
+    if not terms:
+        causes.append(required(f"{path}.nodeSelectorTerms", "must have at least one node selector term"))
+    for index, term in enumerate(terms):
+        for number, expression in enumerate(term.get("matchExpressions") or ()):
+            at = f"{path}.nodeSelectorTerms[{index}].matchExpressions[{number}]"
+            operator, values = expression.get("operator", ""), expression.get("values") or ()
+            if operator not in _OPERATORS:
+                causes.append(invalid_value(f"{at}.operator", operator, "not a valid selector operator"))
+            elif operator in ("In", "NotIn") and not values:
+                causes.append(required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+            elif operator in ("Exists", "DoesNotExist") and values:
+                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                causes.append(forbidden_value(f"{at}.values", why))
+    return causes
+
+
+def _event(value: Json, cluster: Cluster) -> Causes:
+    del cluster
+    about = (value.get("involvedObject") or {}).get("namespace", "")
+    where = value["metadata"].get("namespace", "")
+    if about != where and not (about == "" and where == "default"):
+        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    return []
+
+
+def _crd_update(value: Json, old: Json, subresource: str) -> Causes:
+    del subresource
+    spec, before = value.get("spec", {}), old.get("spec", {})
+    names, known = spec.get("names") or {}, before.get("names") or {}
+    pairs = [(f"spec.{name}", spec.get(name), before.get(name)) for name in ("group", "scope")]
+    pairs += [(f"spec.names.{name}", names.get(name), known.get(name)) for name in ("kind", "plural")]
+    return [invalid_value(path, now, "field is immutable") for path, now, was in pairs if now != was]
+
+
 def _toleration(toleration: Json, path: str) -> Causes:
     causes: Causes = []
     operator = toleration.get("operator", "Equal")
@@ -276,6 +322,9 @@ def _toleration(toleration: Json, path: str) -> Causes:
         )
     if operator not in ("Equal", "Exists", "Lt", "Gt"):
         causes.append(unsupported_value(f"{path}.operator", operator, ("Equal", "Exists")))
+    if operator == "Exists" and toleration.get("value"):
+        why = "value must be empty when `operator` is 'Exists'"
+        causes.append(invalid_value(f"{path}.operator", toleration["value"], why))
     effect = toleration.get("effect", "")
     if effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
         causes.append(unsupported_value(f"{path}.effect", effect, ("NoSchedule", "PreferNoSchedule", "NoExecute")))
@@ -554,6 +603,7 @@ def _crd(value: Json, cluster: Cluster) -> Causes:
 
 
 _CREATE: dict[str, Callable[[Json, Cluster], Causes]] = {
+    "events": _event,
     "pods": _pod,
     "deployments.apps": _workload,
     "replicasets.apps": _workload,
@@ -571,6 +621,7 @@ _CREATE: dict[str, Callable[[Json, Cluster], Causes]] = {
 
 _UPDATE: dict[str, Callable[[Json, Json, str], Causes]] = {
     "pods": _pod_update,
+    "customresourcedefinitions.apiextensions.k8s.io": _crd_update,
     "deployments.apps": _selector_update,
     "replicasets.apps": _selector_update,
     "statefulsets.apps": _selector_update,
