@@ -18,7 +18,8 @@ def command(options: argparse.Namespace) -> int:
     port = _port(options.port)
     folder = Path(options.data_dir).expanduser() if options.data_dir else None
     kubeconfig = Path(options.kubeconfig).expanduser() if options.kubeconfig else _default_kubeconfig(folder)
-    return asyncio.run(_serve(port=port, folder=folder, kubeconfig=kubeconfig))
+    audit = Path(options.audit_log).expanduser() if options.audit_log else None
+    return asyncio.run(_serve(port=port, folder=folder, kubeconfig=kubeconfig, audit=audit))
 
 
 def _port(text: str) -> int:
@@ -34,8 +35,8 @@ def _default_kubeconfig(folder: Path | None) -> Path:
     return Path(runtime) / f"quartermaster-{os.getuid()}" / "kubeconfig"
 
 
-async def _serve(*, port: int, folder: Path | None, kubeconfig: Path) -> int:
-    api = LocalApi(port=port, folder=folder, kubeconfig=kubeconfig)
+async def _serve(*, port: int, folder: Path | None, kubeconfig: Path, audit: Path | None) -> int:
+    api = LocalApi(port=port, folder=folder, kubeconfig=kubeconfig, audit=audit)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

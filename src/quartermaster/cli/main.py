@@ -120,6 +120,7 @@ def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--data-dir", metavar="DIR", help="keep objects, certificate and token here (default: keep nothing)"
     )
+    command.add_argument("--audit-log", metavar="FILE", help="append one line of JSON per request")
 
 
 def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:

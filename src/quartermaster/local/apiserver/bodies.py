@@ -62,7 +62,8 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
         text = request.body.decode(errors="replace")
         short = f"{text[:30]} ..." if len(text) > 30 else text
         raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' ({short})"
+            f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' "
+            f"({short})"
         )
     return typed(value, kind.kind, kind.api_version)
 

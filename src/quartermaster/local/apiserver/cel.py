@@ -1,12 +1,13 @@
 """CEL, the expression language of Kubernetes: rules of custom resources and admission policies.
 
-The language is a library's (docs/decisions: cel); here are the functions that Kubernetes adds to it, and the walk of a schema
-that finds its ``x-kubernetes-validations``. An expression that cannot be compiled or fails is an error of its own, never
-a pass.
+The language is a library's (docs/decisions/0008-cel.md); here are the functions that Kubernetes adds to it, and the
+walk of a schema that finds its ``x-kubernetes-validations``. An expression that cannot be compiled or fails is an error
+of its own, never a pass.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -69,7 +70,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "indexOf": lambda text, part: text.index(part) if part in text else -1,
     "find": lambda text, pattern: match[0] if (match := re.search(pattern, text)) else "",
     "findAll": lambda text, pattern: [match[0] for match in re.finditer(pattern, text)],
-    "sum": lambda items: sum(items),
+    "sum": sum,
     "isSorted": lambda items: items == sorted(items),
     "quantity": str,
     "isQuantity": _is_quantity,
@@ -118,8 +119,8 @@ def _check(value: Any, old: Any, schema: Any, path: str) -> Iterator[Cause]:
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         known = _by_key(old, schema)
         for index, item in enumerate(value):
-            before = known.get(_key(item, schema)) if known else None
-            yield from _check(item, before, schema["items"], f"{path}[{index}]")
+            was = known.get(_key(item, schema)) if known else None
+            yield from _check(item, was, schema["items"], f"{path}[{index}]")
 
 
 def _key(item: Any, schema: Json) -> Any:
@@ -154,10 +155,8 @@ def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
         return
     message = rule.get("message") or f"failed rule: {expression}"
     if rule.get("messageExpression"):
-        try:
+        with contextlib.suppress(CelError):
             message = str(evaluate(rule["messageExpression"], variables))
-        except CelError:
-            pass
     reason = rule.get("reason") or "FieldValueInvalid"
     lead = {"FieldValueForbidden": "Forbidden: ", "FieldValueRequired": "Required value: "}
     yield Cause(reason, lead.get(reason, f"Invalid value: {bad}") + message, at)

@@ -10,21 +10,26 @@ from types import TracebackType
 from typing import Self
 
 from quartermaster.local.apiserver.admission_builtin import taint_new_node
+from quartermaster.local.apiserver.audit import AuditLog
 from quartermaster.local.apiserver.bootstrap import bootstrap
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.crds import install as install_definitions
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import Identity, identity, write_kubeconfig
 from quartermaster.local.apiserver.persistence import Database, store_on
+from quartermaster.local.apiserver.policies import Policies
+from quartermaster.local.apiserver.quota import install as install_quota
 from quartermaster.local.apiserver.rbac import Rbac
 from quartermaster.local.apiserver.server import MASTER, ApiServer, Settings
+from quartermaster.local.apiserver.webhooks import Resolve, Webhooks
 
 
 class LocalApi:
     """An API server that is up between ``async with``.
 
     `port` 0 takes a free port; None serves in process only. `folder` keeps objects and identity; without it all is gone
-    at the end. Without `controllers` it is as bare as a kube-apiserver alone: nothing is collected. Raises InvalidInput if the folder cannot be used, OSError if the port is taken.
+    at the end. Without `controllers` it is as bare as a kube-apiserver alone: nothing is collected. Raises
+    InvalidInput if the folder cannot be used, OSError if the port is taken.
     """
 
     def __init__(
@@ -37,6 +42,8 @@ class LocalApi:
         settings: Settings | None = None,
         cluster: Cluster | None = None,
         controllers: bool = True,
+        audit: Path | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         self._folder = folder
         self._kubeconfig = kubeconfig
@@ -50,6 +57,16 @@ class LocalApi:
             self.settings.authorizer = Rbac(cluster)
         self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
+        install_quota(self.server.admission, cluster)
+        webhooks = Webhooks(cluster, resolve)
+        self.server.admission.mutating.append(webhooks.mutate)
+        self.server.admission.validating = [
+            Policies(cluster).check,
+            webhooks.validate,
+            *self.server.admission.validating,
+        ]
+        self._audit = AuditLog(audit) if audit is not None else None
+        self.server.audit = self._audit
         if not controllers:
             self.server.admission.mutating.append(taint_new_node)
         self.http: HttpServer | None = None
@@ -86,3 +103,5 @@ class LocalApi:
             await self.http.stop()
         if self._database is not None:
             self._database.close()
+        if self._audit is not None:
+            self._audit.close()

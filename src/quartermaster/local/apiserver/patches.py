@@ -201,7 +201,7 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
         elif isinstance(item, list) and field is not None and "merge" in field.strategies:
             merged = _merge_list(value.get(key), item, field)
             sent = [part for part in item if not (isinstance(part, dict) and _DIRECTIVE in part)]
-            value[key] = _ordered(merged, sent, before.get(key, []), field)
+            value[key] = _ordered(merged, sent, before.get(key) or [], field)
         else:
             value[key] = item
     for key, item in patch.items():
@@ -214,7 +214,7 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
             name = key.removeprefix(_ORDER)
             field = type_.fields.get(name)
             if field is not None and isinstance(value.get(name), list):
-                value[name] = _ordered(value[name], item, before.get(name, value[name]), field)
+                value[name] = _ordered(value[name], item, before.get(name) or value[name], field)
     return value
 
 

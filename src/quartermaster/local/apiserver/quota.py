@@ -7,6 +7,7 @@ and PriorityClass by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 
 from quartermaster.local.apiserver.admission import Admission, Operation
@@ -130,16 +131,12 @@ class _Quotas:
                 if used.get(name, Fraction(0)) + amount > parse(str(hard[name]))
             }
             if over:
-
-                def shown(amounts: dict[str, Fraction]) -> str:
-                    return ",".join(f"{name}={_text(amounts.get(name, Fraction(0)))}" for name in sorted(over))
-
                 limits = ",".join(f"{name}={hard[name]}" for name in sorted(over))
                 raise forbidden(
                     operation.kind.plural,
                     operation.kind.group,
                     operation.key[1],
-                    f"exceeded quota: {quota['metadata']['name']}, requested: {shown(wanted)}, used: {shown(used)}, "
+                    f"exceeded quota: {quota['metadata']['name']}, requested: {_shown(wanted, over)}, used: {_shown(used, over)}, "
                     f"limited: {limits}",
                 )
             if not operation.options.dry_run:
@@ -238,6 +235,10 @@ def scoped(quota: Json, pod: Json) -> bool:
         if not holds:
             return False
     return True
+
+
+def _shown(amounts: dict[str, Fraction], names: Iterable[str]) -> str:
+    return ",".join(f"{name}={_text(amounts.get(name, Fraction(0)))}" for name in sorted(names))
 
 
 def _text(amount: Fraction) -> str:

@@ -1,6 +1,7 @@
 """Role-based access control: roles and bindings, read from the store when they changed.
 
-Members of system:masters may do everything, as with the real server; everyone else what a role says that is bound to them.
+Members of system:masters may do everything, as with the real server; everyone else what a role says that is bound to
+them.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Rbac:
         if "system:masters" in user.groups:
             everything = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
             return everything, [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
-        resource, other = [], []
+        resource: list[Json] = []
+        other: list[Json] = []
         for rule, _ in self._rules(user, namespace):
             (other if rule.get("nonResourceURLs") else resource).append(rule)
         return resource, other

@@ -85,7 +85,7 @@ def review(kind: Kind, value: Json, user: User, authorizer: Authorizer, tokens: 
         if kind.plural != "selfsubjectaccessreviews":
             subject = User(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""))
         attributes = spec.get("resourceAttributes") or spec.get("nonResourceAttributes")
-        allowed, why = authorizer.allows(subject, attributes)
+        allowed, why = authorizer.allows(subject, attributes or {})
         value["status"] = {"allowed": allowed} | ({"reason": why} if why else {})
     return value
 
