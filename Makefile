@@ -25,7 +25,7 @@ test: lint ## everything CI runs
 	$(BIN)/pytest -n 2
 
 test-long: lint ## the slow lane too
-	HYPOTHESIS_PROFILE=slow $(BIN)/pytest -n 2 -m "slow or not slow"
+	HYPOTHESIS_PROFILE=slow $(BIN)/pytest -n 2 -m "not kubernetes"
 
 kubernetes: .venv/ready ## build the real Kubernetes components that tests compare with (needs Go, minutes)
 	@$(BIN)/python -m tools.kubernetes.binaries

@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import api, muri, openb, scheduling
+from benchmarks import api, kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 
-SUITES = {"scheduling": scheduling.figures, "openb": openb.figures, "muri": muri.figures, "api": api.figures}
+SUITES = {
+    "api": api.figures,
+    "scheduling": scheduling.figures,
+    "openb": openb.figures,
+    "muri": muri.figures,
+    "pollux": pollux.figures,
+    "kai": kai.figures,
+}
 """What runs when no name is given."""
 
-LONG = {"growth": scheduling.growth, "openb-table": openb.table}
+LONG = {"growth": scheduling.growth, "kai-growth": kai.growth, "openb-table": openb.table}
 """Minutes to half an hour: only by name."""
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import resource
-import sys
 from collections.abc import Callable, Iterator
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.drawing import draw
 from benchmarks.figures import Figure, best_of
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.node import Node
@@ -22,9 +20,6 @@ from quartermaster.scheduling.plan import Plan
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.policies.catalogue import placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
-from quartermaster.simulation.report.axis import linear
-from quartermaster.simulation.report.lines import Line
-from quartermaster.simulation.report.svg import Plot
 
 NODES = 10_000
 QUEUE = "default"
@@ -177,27 +172,4 @@ def growth() -> Iterator[Figure]:
         yield Figure(name=f"growth/singles-per-pod/{nodes}", value=single[-1], unit="us")
         snapshot.append(snapshot_seconds(cluster(nodes)) * 1e3)
         yield Figure(name=f"growth/snapshot/{nodes}", value=snapshot[-1], unit="ms")
-    draw(measured)
-
-
-def draw(measured: dict[str, list[float]]) -> None:
-    """Write one plot per series to build/growth.html."""
-    x = np.array(GROWTH, dtype=np.float64)
-    plots = []
-    for number, (title, values) in enumerate(measured.items()):
-        line = Line(label=title, x=x, y=np.array(values), spread=np.zeros(len(values)))
-        plot = Plot(
-            key=f"growth-{number}",
-            title=title,
-            text="",
-            x=linear("nodes", 0, GROWTH[-1]),
-            y=linear(title, 0, max(values), ticks=5, whole=False),
-            lines=(line,),
-            numbers=(number,),
-        )
-        plots.append(f"<h2>{title}</h2>{plot.svg()}")
-    style = (files("quartermaster.simulation.report") / "page.css").read_text(encoding="utf-8")
-    page = Path("build/growth.html")
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(f"<!doctype html><title>Growth</title><style>{style}</style>{''.join(plots)}", encoding="utf-8")
-    sys.stderr.write(f"plots: {page}\n")
+    draw("growth", GROWTH, measured)

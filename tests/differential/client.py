@@ -115,14 +115,13 @@ def _ask(connection: http.client.HTTPConnection, server: Server, request: Reques
     deadline = time.monotonic() + ANSWER_WITHIN_S
     wanted = {path: fill(value, variables) for path, value in request.until.items()}
     while True:
-        answer = _answer(_send(connection, server, request, variables))
-        if (
-            all(
-                str(answer.status) == str(value) if path == "status" else dig(answer.body, path) == value
-                for path, value in wanted.items()
-            )
-            or time.monotonic() > deadline
-        ):
+        try:
+            answer = _answer(_send(connection, server, request, variables))
+        except _BROKEN as error:
+            connection.close()  # the next request opens it again
+            return _no_answer(error)
+        seen = {path: answer.status if path == "status" else dig(answer.body, path) for path in wanted}
+        if seen == wanted or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE_S)  # between two questions to a server that does this in the background
 

@@ -2,10 +2,11 @@
 
 What is left out keeps its identity, so that equal stays equal and different stays different:
 
-* uids, generated names and service addresses become numbered in order of appearance: `<uid 2>`, `<job-* 1>`, `<ip 1>`;
-* resource versions of objects become their rank within the story, `<rv 3>`: their order is part of the answer. That of
-  a list, table or bookmark is the version of a moment; it becomes the newest object of the story that it may contain,
-  `<from rv 3>`;
+* generated names and service addresses are numbered in order of appearance, `<job-* 1>`, `<ip 1>`, and uids within
+  their object's name, `<uid a 2>`: one that is too many does not shift those of other objects;
+* the resource version of an object becomes its rank among those of the same name, `<rv a 3>`: their order is part of
+  the answer. That of a list, table or bookmark is the version of a moment; it becomes the newest version of an object
+  that it can show, `<from rv a 3>`;
 * times near now become `<time>` with their number of decimals; times that the table sent stay;
 * ages in tables, node ports, continue tokens and what the server was built with are masked;
 * managedFields are put in one order, because the server's depends on the second in which each was written;
@@ -16,7 +17,6 @@ What is left out keeps its identity, so that equal stays equal and different sta
 import datetime as dt
 import json
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -50,7 +50,8 @@ def normalise(answers: Mapping[str, Answer], *, story: Story, now: dt.datetime) 
     masks = _Masks(
         story=story.name,
         prefixes={prefix for request in story.requests for prefix in _prefixes(request.body)},
-        ranks=sorted({version for version, moment in _versions(plain) if not moment}),
+        versions=sorted({(version, name) for version, name in _versions(plain) if name is not None}),
+        owners=dict(reversed([*_uids(plain)])),
         now=now,
     )
     return {name: masks.value(answer) for name, answer in plain.items()}
@@ -65,17 +66,31 @@ def _prefixes(value: Any) -> Iterator[str]:
             yield from _prefixes(item)
 
 
-def _versions(value: Any) -> Iterator[tuple[int, bool]]:
-    """Every resource version below `value`, and whether it is one of a moment."""
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Everything with metadata below `value`, by sorted keys, so that the order is the same everywhere."""
     if isinstance(value, dict):
-        version = _own_version(value)
-        if version is not None:
-            yield version, _is_moment(value)
-        for item in value.values():
-            yield from _versions(item)
+        if isinstance(value.get("metadata"), dict):
+            yield value
+        for key in sorted(value):
+            yield from _objects(value[key])
     elif isinstance(value, list):
         for item in value:
-            yield from _versions(item)
+            yield from _objects(item)
+
+
+def _versions(value: Any) -> Iterator[tuple[int, str | None]]:
+    """Every resource version below `value` with the name of its object, None for one of a moment."""
+    for owner in _objects(value):
+        version = _own_version(owner)
+        if version is not None:
+            yield version, None if _is_moment(owner) else str(owner["metadata"].get("name"))
+
+
+def _uids(value: Any) -> Iterator[tuple[str, str]]:
+    """Every uid of an object below `value` with the object's name."""
+    for owner in _objects(value):
+        if isinstance(owner["metadata"].get("uid"), str):
+            yield owner["metadata"]["uid"], str(owner["metadata"].get("name"))
 
 
 def _own_version(value: dict[str, Any]) -> int | None:
@@ -90,14 +105,23 @@ def _is_moment(value: dict[str, Any]) -> bool:
 
 
 class _Masks:
-    """One story's replacements, handed out in order of appearance (keys sorted, so that it is the same everywhere)."""
+    """One story's replacements, handed out in order of appearance."""
 
-    def __init__(self, *, story: str, prefixes: set[str], ranks: list[int], now: dt.datetime) -> None:
+    def __init__(
+        self,
+        *,
+        story: str,
+        prefixes: set[str],
+        versions: list[tuple[int, str]],
+        owners: Mapping[str, str],
+        now: dt.datetime,
+    ) -> None:
         self._story = story
         self._generated = [
             (prefix, re.compile(rf"(?<![\w-]){re.escape(prefix)}{_SUFFIX}\b")) for prefix in sorted(prefixes)
         ]
-        self._ranks = ranks
+        self._versions = versions
+        self._owners = owners
         self._now = now
         self._numbers: dict[str, dict[str, int]] = {}
         self._columns: list[dict[str, Any]] = []
@@ -141,38 +165,44 @@ class _Masks:
         changed = dict(metadata)
         version = _own_version(owner)
         if version is not None:
-            rank = bisect_right(self._ranks, version)
-            changed["resourceVersion"] = f"<from rv {rank}>" if _is_moment(owner) else f"<rv {rank}>"
+            changed["resourceVersion"] = self._version(version, moment=_is_moment(owner))
         if changed.get("continue"):
             changed["continue"] = "<continue>"
         if isinstance(changed.get("managedFields"), list):
             changed["managedFields"] = sorted(changed["managedFields"], key=_manager)
         return changed
 
+    def _version(self, version: int, *, moment: bool) -> str:
+        """The newest version up to this one, by the name of its object and its rank among those of that name."""
+        known = [pair for pair in self._versions if pair[0] <= version]
+        if not known:
+            return "<from the start>"
+        name = known[-1][1]
+        return self._text(f"<{'from rv' if moment else 'rv'} {name} {sum(pair[1] == name for pair in known)}>")
+
     def _ages(self, table: dict[str, Any]) -> dict[str, Any]:
         self._columns = table["columnDefinitions"] or self._columns  # later tables of a stream do not repeat them
-        aged = [column.get("name") in _AGES for column in self._columns]
+        aged = {at for at, column in enumerate(self._columns) if column.get("name") in _AGES}
         rows = [
-            row
-            | {
-                "cells": [
-                    "<age>" if old and cell != "<unknown>" else cell
-                    for cell, old in zip(row["cells"], aged, strict=True)
-                ]
-            }
+            row | {"cells": ["<age>" if at in aged and cell != "<unknown>" else cell for at, cell in enumerate(cells)]}
             for row in table["rows"]
+            for cells in [row.get("cells") or []]
         ]
         return table | {"rows": rows}
 
     def _text(self, text: str) -> str:
         for prefix, name in self._generated:
             text = name.sub(self._numbered(f"{prefix}*"), text)
-        text = _UID.sub(self._numbered("uid"), text)
+        text = _UID.sub(self._uid, text)
         text = _ADDRESS.sub(self._numbered("ip"), text)
         text = _TIME.sub(self._time, text)
         for pattern, replacement in _OTHERS:
             text = pattern.sub(replacement, text)
         return text
+
+    def _uid(self, found: re.Match[str]) -> str:
+        kind = self._text(f"uid {self._owners.get(found[0], 'of nothing')}")
+        return self._numbered(kind)(found)
 
     def _numbered(self, kind: str) -> Callable[[re.Match[str]], str]:
         known = self._numbers.setdefault(kind, {})

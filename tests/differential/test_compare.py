@@ -1,5 +1,6 @@
 """Differences are found, named by where they are, and agreed to only with a reason."""
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.differential.compare import ABSENT, Accepted, Difference, compare, load_accepted, split
 from tests.differential.protobuf import describe
+from tests.differential.suite import ACCEPTED, stories
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
@@ -87,6 +89,14 @@ def test_an_agreement_needs_a_reason(tmp_path: Path) -> None:
         load_accepted(path)
     path.write_text("[]\n", encoding="utf-8")
     assert load_accepted(path) == ()
+
+
+def test_every_agreement_is_about_the_table() -> None:
+    names = [story.name for story in stories()]
+    names += [f"{story.name}/{request.name}" for story in stories() for request in story.requests]
+    for entry in load_accepted(ACCEPTED):
+        for glob in entry.stories:
+            assert fnmatch.filter(names, glob), glob
 
 
 def test_the_envelope_of_protobuf_is_read() -> None:

@@ -19,7 +19,8 @@ def masked(*bodies: Any, generate: str | None = None, story: str = "s") -> list[
 
 
 def thing(version: int, **metadata: Any) -> dict[str, Any]:
-    return {"metadata": {"resourceVersion": str(version), "creationTimestamp": "2030-05-01T11:59:00Z", **metadata}}
+    created = "2030-05-01T11:59:00Z"
+    return {"metadata": {"name": "a", "resourceVersion": str(version), "creationTimestamp": created, **metadata}}
 
 
 def versions(*bodies: Any) -> list[str]:
@@ -27,23 +28,27 @@ def versions(*bodies: Any) -> list[str]:
 
 
 def test_versions_keep_their_order_and_not_their_values() -> None:
-    assert versions(thing(700), thing(90), thing(700), thing(1000)) == ["<rv 2>", "<rv 1>", "<rv 2>", "<rv 3>"]
+    assert versions(thing(700), thing(90), thing(700), thing(1000)) == ["<rv a 2>", "<rv a 1>", "<rv a 2>", "<rv a 3>"]
+
+
+def test_versions_are_counted_within_a_name() -> None:
+    assert versions(thing(5), thing(6, name="b"), thing(9)) == ["<rv a 1>", "<rv b 1>", "<rv a 2>"]
 
 
 def test_a_list_is_as_new_as_the_newest_object_that_it_can_show() -> None:
     listed = {"kind": "List", "metadata": {"resourceVersion": "95"}, "items": [thing(90)]}
-    assert versions(thing(100), listed, {"metadata": {"resourceVersion": "5"}, "items": []}) == [
-        "<rv 2>",
-        "<from rv 1>",
-        "<from rv 0>",
-    ]
+    early = {"metadata": {"resourceVersion": "5"}, "items": []}
+    assert versions(thing(100, name="b"), listed, early) == ["<rv b 1>", "<from rv a 1>", "<from the start>"]
 
 
-def test_the_same_uid_stays_the_same_everywhere() -> None:
-    assert masked({"uid": OTHER, "message": f"not {UID}"}, {"uid": UID}) == [
-        {"uid": "<uid 2>", "message": "not <uid 1>"},
-        {"uid": "<uid 1>"},
-    ]
+def test_the_same_uid_stays_the_same_everywhere_and_is_known_by_its_object() -> None:
+    other = "00000000-0000-4000-8000-000000000000"
+    bodies = {"message": f"not {UID}"}, thing(1, uid=UID), {"a": thing(1, uid=OTHER), "uids": [OTHER, other, UID]}
+    first, second, third = masked(*bodies)
+    assert first == {"message": "not <uid a 1>"}
+    assert second["metadata"]["uid"] == "<uid a 1>"
+    assert third["a"]["metadata"]["uid"] == "<uid a 2>"
+    assert third["uids"] == ["<uid a 2>", "<uid of nothing 1>", "<uid a 1>"]
 
 
 def test_only_times_near_now_are_masked_and_their_precision_stays() -> None:
@@ -99,6 +104,11 @@ def test_ports_given_by_the_server_are_masked_and_asked_ones_stay() -> None:
     assert masked({"nodePort": 31234, "port": 80, "cells": ["80:31234/TCP"]}) == [
         {"nodePort": "<port>", "port": 80, "cells": ["80:<port>/TCP"]}
     ]
+
+
+def test_a_table_that_is_wrong_is_no_reason_to_stop() -> None:
+    body = {"columnDefinitions": [{"name": "Age"}], "rows": [{"cells": ["1s", 2]}, {}]}
+    assert masked(body)[0]["rows"] == [{"cells": ["<age>", 2]}, {"cells": []}]
 
 
 def test_zero_and_false_and_empty_are_not_nothing() -> None:

@@ -14,7 +14,8 @@ from tests.kubernetes.controlplane import running
 from tests.kubernetes.server import Server, from_kubeconfig
 from tools.kubernetes.binaries import locate
 
-NEEDED = ("kube-apiserver", "etcd")
+PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm")
+"""What `make test-kubernetes` builds. The server needs the first two; tests of clients the others too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +31,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(scope="session")
-def server(pytestconfig: pytest.Config) -> Server:
+def given_server(pytestconfig: pytest.Config) -> Server:
     """The API server that `--server` names."""
     path = pytestconfig.getoption("--server")
     if path is None:
@@ -38,17 +39,18 @@ def server(pytestconfig: pytest.Config) -> Server:
     return from_kubeconfig(path)
 
 
-def missing() -> list[str]:
-    """The programs that the lane cannot do without and that are not on this machine."""
-    return [name for name in NEEDED if locate(name) is None]
+def program(name: str) -> Path:
+    """The executable, or the calling test is skipped; the last line of the run will say why."""
+    path = locate(name)
+    if path is None:
+        pytest.skip(f"no {name}")
+    return path
 
 
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A fresh kube-apiserver with etcd, for the whole session: tests bring their own namespaces."""
-    apiserver, etcd = locate("kube-apiserver"), locate("etcd")
-    if apiserver is None or etcd is None:
-        pytest.skip(f"no {', '.join(missing())}")
+    apiserver, etcd = program("kube-apiserver"), program("etcd")
     with running(kube_apiserver=apiserver, etcd=etcd, folder=tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
 
@@ -70,10 +72,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         for report in terminalreporter.stats.get("skipped", [])
         if "kubernetes" in getattr(report, "keywords", ())
     ]
-    if skipped and missing():
+    missing = [f"no {name}" for name in PROGRAMS if locate(name) is None]
+    if skipped and missing:
         terminalreporter.write_line(
-            f"KUBERNETES LANE DID NOT RUN: {len(skipped)} tests skipped, no {' and no '.join(missing())} here; "
-            "make kubernetes builds them (needs Go)",
+            f"KUBERNETES LANE: {len(skipped)} TESTS DID NOT RUN: {', '.join(missing)}; see make kubernetes",
             red=True,
             bold=True,
         )

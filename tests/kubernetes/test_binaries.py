@@ -89,12 +89,18 @@ def test_a_build_that_fails_fails(
     cache: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     broken = program(tmp_path / "go")
-    broken.write_text('#!/bin/sh\n[ "$1" = env ] && echo go1.99.0 && exit 0\nexit 1\n', encoding="utf-8")
+    broken.write_text(
+        '#!/bin/sh\n[ "$1" = env ] && echo go1.99.0 && exit 0\necho "go: downloading x" >&2\necho broken >&2\nexit 1\n',
+        encoding="utf-8",
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", cache["XDG_CACHE_HOME"])
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert binaries.main(["etcd"]) == 1
-    assert capfd.readouterr().err.endswith("FAILED to build etcd; see the lines above\n")
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "broken",
+        "kubernetes: FAILED to build etcd; see the lines above",
+    ]
     assert list(binaries.folder(cache).iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import ssl
 import subprocess
 import urllib.parse
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.kubernetes.controlplane import NotReady, running
+from tests.kubernetes.fixtures import program
 from tests.kubernetes.server import Server, from_kubeconfig
-from tools.kubernetes.binaries import BINARIES, locate, version
+from tools.kubernetes.binaries import BINARIES, version
 
 
 def ask(server: Server, path: str, *, token: str | None = None) -> tuple[int, Any]:
@@ -45,9 +47,7 @@ def test_nothing_runs_beside_it(kubernetes: Server) -> None:
 
 
 def test_a_component_that_dies_is_reported_with_its_log(kubernetes: Server, tmp_path: Path) -> None:
-    apiserver, etcd = locate("kube-apiserver"), locate("etcd")
-    assert apiserver is not None
-    assert etcd is not None
+    apiserver, etcd = program("kube-apiserver"), program("etcd")
     flags = ["--authorization-mode=Nonsense"]
     with (
         pytest.raises(NotReady, match="Nonsense"),
@@ -58,17 +58,41 @@ def test_a_component_that_dies_is_reported_with_its_log(kubernetes: Server, tmp_
 
 
 def test_kubectl_works_with_the_kubeconfig(kubernetes: Server, tmp_path: Path) -> None:
-    kubectl = locate("kubectl")
-    if kubectl is None:
-        pytest.skip("no kubectl")
     path = tmp_path / "kubeconfig"
     path.write_text(kubernetes.kubeconfig(), encoding="utf-8")
-    command = [str(kubectl), f"--kubeconfig={path}", f"--cache-dir={tmp_path / 'cache'}"]
+    kubectl = [str(program("kubectl")), f"--kubeconfig={path}", f"--cache-dir={tmp_path / 'cache'}"]
     answer = subprocess.run(
-        [*command, "create", "namespace", "by-kubectl"], capture_output=True, text=True, check=False
+        [*kubectl, "create", "namespace", "by-kubectl"], capture_output=True, text=True, check=False
     )
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "namespace/by-kubectl created\n", "")
     assert ask(kubernetes, "/api/v1/namespaces/by-kubectl")[0] == 200
+
+
+def test_helm_works_with_the_kubeconfig(kubernetes: Server, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(kubernetes.kubeconfig(), encoding="utf-8")
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: small, version: 0.1.0}", encoding="utf-8")
+    (chart / "templates" / "one.yaml").write_text(
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: '{{ .Release.Name }}'},"
+        " data: {kube: '{{ .Capabilities.KubeVersion }}'}}",
+        encoding="utf-8",
+    )
+    helm = [
+        str(program("helm")),
+        "install",
+        "a",
+        str(chart),
+        f"--kubeconfig={path}",
+        "-n=by-helm",
+        "--create-namespace",
+    ]
+    homes = {f"HELM_{kind}_HOME": str(tmp_path / kind) for kind in ("CACHE", "CONFIG", "DATA")}
+    answer = subprocess.run(helm, capture_output=True, text=True, check=False, env={**os.environ, **homes})
+    assert answer.returncode == 0, answer.stderr
+    made = ask(kubernetes, "/api/v1/namespaces/by-helm/configmaps/a")[1]
+    assert made["data"] == {"kube": version(BINARIES["kube-apiserver"])}
 
 
 @pytest.mark.parametrize("ca", [None, "-----BEGIN CERTIFICATE-----\n"])

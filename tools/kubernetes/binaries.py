@@ -108,7 +108,7 @@ def missing_go() -> str | None:
 
 
 def build(name: str, *, jobs: int | None = None) -> Path:
-    """Build one program into `folder()` and return its path. Raises `CalledProcessError` if Go fails."""
+    """Build one program into `folder()` and return its path. Raises `CalledProcessError` with what Go said."""
     binary = BINARIES[name]
     pinned = version(binary)
     major, minor = pinned.removeprefix("v").split(".")[:2]
@@ -123,6 +123,8 @@ def build(name: str, *, jobs: int | None = None) -> Path:
             [*command, "-o", str(unfinished), binary.package],
             cwd=MODULES / binary.module,
             env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},
+            stderr=subprocess.PIPE,
+            text=True,
             check=True,
         )
         unfinished.replace(target)  # whoever looks meanwhile sees a whole program or none
@@ -149,8 +151,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"kubernetes: building {name} {version(BINARIES[name])}", file=sys.stderr, flush=True)
         try:
             build(name, jobs=options.jobs)
-        except subprocess.CalledProcessError:
-            print(f"kubernetes: FAILED to build {name}; see the lines above", file=sys.stderr)
+        except subprocess.CalledProcessError as failure:
+            said = [line for line in failure.stderr.splitlines() if not line.startswith("go: downloading ")]
+            print(*said, f"kubernetes: FAILED to build {name}; see the lines above", sep="\n", file=sys.stderr)
             return 1
     print(folder())
     return 0

@@ -78,7 +78,9 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     what = command.add_argument_group("what to run (one of --trace and --format)")
     what.add_argument("--trace", metavar="NAME", help="a shipped trace, see: quartermaster traces")
     what.add_argument(
-        "--format", metavar="FORMAT", help="format of your own files: openb, philly-muri, philly, itp-2021"
+        "--format",
+        metavar="FORMAT",
+        help="format of your own files: openb, philly-muri, philly, itp-2021, philly-pollux",
     )
     what.add_argument("--nodes", metavar="FILE", help="file of nodes (openb)")
     what.add_argument("--pods", metavar="FILE", help="file of pods (openb)")

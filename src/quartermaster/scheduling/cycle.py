@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from quartermaster.cluster.assignment import Assignment
 from quartermaster.cluster.snapshot import Snapshot
 from quartermaster.cluster.state import ClusterState
@@ -31,7 +33,7 @@ from quartermaster.model.topology import Topology
 from quartermaster.scheduling.explaining import explain
 from quartermaster.scheduling.gangs import Gangs, Shortfall
 from quartermaster.scheduling.making import Making
-from quartermaster.scheduling.placing import Placer, Rng
+from quartermaster.scheduling.placing import Patient, Placer, Rng
 from quartermaster.scheduling.plan import (
     Evict,
     Explanation,
@@ -84,8 +86,12 @@ def cycle(
     running: Sequence[PodGroup] = (),
     now: float,
     rng: Rng,
+    demand: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Plan:
     """Decide on `groups`: those with pods that wait, and with `replan` also those that run.
+
+    `demand` is what waits in all, per leaf queue and resource in integer units, for a caller that leaves out groups of
+    which it knows that they fit nowhere; without it, the groups are all there is.
 
     `running` are the groups with pods on nodes, which may have to make room (a group may be in both). `now` is in
     virtual seconds. Raises `InvalidInput` when a group names a queue that is not there or not a leaf, or a topology or
@@ -96,7 +102,7 @@ def cycle(
         state.shape(spec)  # May widen the state, which must not happen while a statement is open.
     snapshot = Snapshot(state)
     with Statement(snapshot) as statement:
-        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng).run()
+        return _Cycle(statement, policies, groups=groups, running=running, now=now, rng=rng, demand=demand).run()
 
 
 class _Cycle:
@@ -111,7 +117,9 @@ class _Cycle:
         running: Sequence[PodGroup],
         now: float,
         rng: Rng,
+        demand: Mapping[str, Mapping[str, int]] | None,
     ) -> None:
+        self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
         self._policies = policies
@@ -130,6 +138,8 @@ class _Cycle:
         if policies.replan:
             self._was = self._displace()
         if any(self._leaving.values()):
+            for queue, preemptible in {(group.queue, group.preemptible) for group in self._groups}:
+                self._state.account(queue, preemptible=preemptible)  # So that both states know it by one number.
             self._later = _Later(self._state, self._leaving, policies, self._rng)
         makes_room = bool(self._running) and any(action in policies.actions for action in ROOM_ACTIONS)
         standing = None
@@ -153,6 +163,7 @@ class _Cycle:
             groups=self._groups,
             presence=Presence(self._state.pods, self._leaving),
             rules=self._policies.rules,
+            demand=self._demand,
         )
 
     # ---- allocate
@@ -163,6 +174,7 @@ class _Cycle:
             policies.queues,
             self._groups,
             standing=standing,
+            presence=self._gangs.presence,
             group_key=policies.group_key,
             order=policies.rules.queue_order,
         )
@@ -235,6 +247,7 @@ class _Cycle:
             rules=policies.rules,
             budgets=policies.budgets,
             prices=policies.prices,
+            busy=[self._state.pods[pod].row for pod in self._leaving],
             groups=self._groups,
             running=self._running,
             now=self._now,
@@ -323,11 +336,10 @@ class _Later:
 
     def __init__(self, state: ClusterState, leaving: Mapping[str, bool], policies: Policies, rng: Rng) -> None:
         later = state.snapshot().state
-        for pod, frees in leaving.items():
-            if frees:
-                later.forget(pod)
+        busy = sorted({later.forget(pod).row for pod, frees in leaving.items() if frees})
         self.statement = Statement(Snapshot(later))
-        self._placer = Placer(self.statement, policy=policies.placement, rng=rng)
+        rows = np.array(busy, dtype=np.int64)
+        self._placer = Patient(self.statement, policy=policies.placement, rng=rng, busy=rows)
         self._gangs = Gangs(self._placer, topologies=policies.topologies, leaving=leaving)
 
     def follow(self, placement: GroupPlacement) -> None:

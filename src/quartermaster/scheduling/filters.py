@@ -34,14 +34,15 @@ def fitting(state: ClusterState, numbers: list[int], shape: Shape) -> list[int]:
 
 def _fits(state: ClusterState, number: int, shape: Shape, lets_in: list[bool]) -> bool:
     profile, free, devices, _, ports = state.classes.keys[number]
-    for column, wanted in shape.asked:
-        if free[column] < wanted:
-            return False
+    # Devices first: on a cluster of GPUs that is what most classes fail by.
     if shape.count:
         if shape.count > len(devices):
             return False
         share = shape.share if not shape.by_memory else shape.share_on(state.classes.profiles[profile].gpu_memory)
         if share is None or devices[shape.count - 1] < share:
+            return False
+    for column, wanted in shape.asked:
+        if free[column] < wanted:
             return False
     return lets_in[profile] and not (ports and ports & frozenset(shape.spec.host_ports))
 

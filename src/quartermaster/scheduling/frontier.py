@@ -69,8 +69,11 @@ class Frontier:
             self.level.update(zip(numbers, level.tolist(), strict=True))
 
     def _know_one(self, scorer: ScoresOne, number: int) -> None:
-        self.cost[number] = -scorer.score_one(self._state, number, self.shape)
-        if self.shape.count == 1 and not self.shape.whole:
+        score, level = scorer.score_one(self._state, number, self.shape)
+        self.cost[number] = -score
+        if level is not None:
+            self.level[number] = level
+        elif self.shape.count == 1 and not self.shape.whole:
             profile, _, devices, _, _ = self._state.classes.keys[number]
             share = self.shape.share_on(self._state.classes.profiles[profile].gpu_memory)
             assert share is not None, "the class fits"
@@ -125,7 +128,7 @@ class Frontier:
         fresh: dict[int, int] = {}
         for row in set(moved):
             number = at[row]
-            if number >= 0 and (number not in cost or cost[number] is not None) and first(number) == row:
+            if number >= 0 and cost.get(number, 0.0) is not None and first(number) == row:
                 fresh[number] = row
         self.know(list(fresh))
         for number, row in fresh.items():

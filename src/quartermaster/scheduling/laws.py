@@ -12,7 +12,8 @@ budget that is used up protects everyone it covers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.disruption import DisruptionBudget
@@ -74,7 +75,7 @@ class Law:
         self._standing, self._victims, self._budgets = standing, victims, budgets
         self._rules, self._now = rules, now
         self._path = [queue.name for queue in standing.tree.path(group.queue)]
-        self._siblings: dict[str, tuple[str, str]] = {}
+        self._sides: dict[str, _Sides] = {}
 
     def refusal(self) -> str | None:
         """Why the group may not have room made for it; None if it may."""
@@ -109,6 +110,19 @@ class Law:
             if value is not None:
                 return value
         return 0.0
+
+
+class _Sides(NamedTuple):
+    """A victim's side of a reclaim, against the taker's.
+
+    `used` is what it holds, kept up to date; it may lose while that is above one of the `bounds` (resource, amount).
+    `tight` are the resources of which the taker's side would have more than its share: how full it would be, and the
+    share of the victim's side.
+    """
+
+    used: Mapping[str, int]
+    bounds: list[tuple[str, float]]
+    tight: list[tuple[str, float, float]]
 
 
 class Reclaim(Law):
@@ -146,51 +160,48 @@ class Reclaim(Law):
         """See the class."""
         if not super().may_take(unit, pods):
             return False
-        mine, theirs = self._parted(unit.group.queue)
-        standing = self._standing
-        used, shares = standing.quota.used(theirs), standing.shares[theirs]
-        above_share = above_deserved = False
-        for resource, asked in self.asked.items():
-            if asked:
-                have = used.get(resource, 0)
-                above_share = above_share or have > shares[resource].allocatable
-                above_deserved = above_deserved or have > shares[resource].deserved
-        if not above_share and not (above_deserved and self._within_deserved(mine)):
-            return False
-        return self._less_full(mine, theirs, pods)
+        sides = self._sides.get(unit.group.queue)
+        if sides is None:
+            sides = self._sides[unit.group.queue] = self._compare(*self._parted(unit.group.queue))
+        used = sides.used
+        for resource, bound in sides.bounds:
+            if used.get(resource, 0) > bound:
+                return not sides.tight or self._less_full(sides, pods)
+        return False
 
-    def _within_deserved(self, queue: str) -> bool:
-        used, shares = self._standing.quota.used(queue), self._standing.shares[queue]
-        return all(
-            used.get(resource, 0) + asked <= shares[resource].deserved
-            for resource, asked in self.asked.items()
-            if asked
+    def _compare(self, mine: str, theirs: str) -> _Sides:
+        """What decides between two sibling queues. The taker's side does not change while victims are looked for."""
+        standing = self._standing
+        quota, own, other = standing.quota, standing.shares[mine], standing.shares[theirs]
+        held = {resource: quota.used(mine).get(resource, 0) + asked for resource, asked in self.asked.items() if asked}
+        within = all(amount <= own[resource].deserved for resource, amount in held.items())
+        return _Sides(
+            used=quota.used(theirs),
+            bounds=[
+                (r, min(other[r].allocatable, other[r].deserved) if within else other[r].allocatable) for r in held
+            ],
+            tight=[
+                (r, amount / own[r].share if own[r].share else float("inf"), other[r].share)
+                for r, amount in held.items()
+                if amount > own[r].share and other[r].share
+            ],
         )
 
-    def _less_full(self, mine: str, theirs: str, pods: Sequence[str]) -> bool:
-        standing = self._standing
-        used, shares, other = standing.quota.used(mine), standing.shares[mine], standing.shares[theirs]
-        for resource, asked in self.asked.items():
-            share = shares[resource].share
-            if not asked or used.get(resource, 0) + asked <= share or not other[resource].share:
-                continue
-            freed = self._victims.amounts(pods).get(resource, 0)
-            left = (standing.quota.used(theirs).get(resource, 0) - freed) / other[resource].share
-            fullness = (used.get(resource, 0) + asked) / share if share else float("inf")
-            if fullness * self._rules.saturation_multiplier >= left:
-                return False
-        return True
+    def _less_full(self, sides: _Sides, pods: Sequence[str]) -> bool:
+        freed = self._victims.amounts(pods)
+        return all(
+            fullness * self._rules.saturation_multiplier
+            < (sides.used.get(resource, 0) - freed.get(resource, 0)) / share
+            for resource, fullness, share in sides.tight
+        )
 
     def _parted(self, leaf: str) -> tuple[str, str]:
         """The taker's and the victim's queue, or the ancestors of theirs that are siblings."""
-        known = self._siblings.get(leaf)
-        if known is None:
-            mine, theirs = self._path, [queue.name for queue in self._standing.tree.path(leaf)]
-            up = 1
-            while up < min(len(mine), len(theirs)) and mine[-up] == theirs[-up]:
-                up += 1
-            known = self._siblings[leaf] = (mine[-up], theirs[-up])
-        return known
+        mine, theirs = self._path, [queue.name for queue in self._standing.tree.path(leaf)]
+        up = 1
+        while up < min(len(mine), len(theirs)) and mine[-up] == theirs[-up]:
+            up += 1
+        return mine[-up], theirs[-up]
 
     def _min_runtime(self, leaf: str) -> float:
         return self._inherited(self._parted(leaf)[1], "reclaim_min_runtime")

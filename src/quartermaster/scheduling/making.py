@@ -5,13 +5,13 @@ if everybody who may go were gone? Only then the search (`room.Room`), which end
 spared. Victims that find another place move there. A group that could not be helped is remembered by its signature, so
 that its like is not searched for again in the same cycle.
 
-What is decided stays on the statement: the next group sees it. New places are nominations, since victims have yet to
-leave.
+What is decided stays on the statement: the next group sees it. New places are nominations where victims have yet to
+leave (`busy` nodes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.disruption import DisruptionBudget
@@ -62,6 +62,7 @@ class Making:
         rules: Rules,
         budgets: Sequence[DisruptionBudget],
         prices: Mapping[str, float],
+        busy: Iterable[int],
         groups: Sequence[PodGroup],
         running: Sequence[PodGroup],
         now: float,
@@ -76,6 +77,7 @@ class Making:
         self._now, self._rng, self._plan = now, rng, plan
         self._leaving = standing.presence.leaving
         self._spent = set(self._leaving)
+        self._busy = set(busy)
         self._fresh = {pod for made in plan.placements for pod in made.pods}
         self._evicted: set[str] = set()
         self._budgets = Budgets(budgets, self._state)
@@ -97,7 +99,10 @@ class Making:
     def run(self, action: Action, waiting: Sequence[PodGroup]) -> None:
         """Make room for the groups, in order of turns, under the law of `action`."""
         wanting = [group for group in waiting if not any(pod.name in self._evicted for pod in group.pods)]
-        turns = Turns(self._queues, wanting, standing=self._standing, order=self._rules.queue_order)
+        standing = self._standing
+        turns = Turns(
+            self._queues, wanting, standing=standing, presence=standing.presence, order=self._rules.queue_order
+        )
         while (group := turns.pop()) is not None:
             if any(pod.name in self._evicted for pod in group.pods):
                 continue
@@ -171,15 +176,14 @@ class Making:
         moves = room.law.action is Action.CONSOLIDATE
         if not self._open_quota(group, room):
             return "its queue's limit leaves no room"
-        first: int | str = 1
+        first = 1
         if not room.taken:
-            first = room.sums_up(self._free(), moves=moves)
-            if isinstance(first, str):
-                return first
-            if not moves and len(group.root.pods) != 1 and not self._fits_when_all_left(group, room, account):
-                return "it would not fit even without all that may be evicted"
+            needed = room.sums_up(self._free(), moves=moves)
+            if isinstance(needed, str):
+                return needed
+            first = needed
         if not self._gallop(group, room, account, first=first):
-            return "no victims make room for it"
+            return self._why or "no victims make room for it"
         if not moves:
             self._trim(group, room, account)
             if self._rules.consolidating:
@@ -192,11 +196,15 @@ class Making:
         Where several domains, or several ways to move, could do, the smallest number of units decides: it is searched
         for between the last that did not do and the first that did.
         """
-        total, limit, failed = room.candidates, first, 0
+        limit, failed = first, 0
+        self._why = ""
         while not self._attempt(group, room, account, limit=limit):
-            if limit >= total or room.cut:
+            if room.cut or room.exhausted(limit):
                 return False
-            failed, limit = limit, min(total, limit * GALLOP)
+            if failed and not self._could_fit(group, room, account):
+                self._why = "it would not fit even without all that may be evicted"
+                return False
+            failed, limit = limit, limit * GALLOP
         good = limit
         choosy = room.law.action is Action.CONSOLIDATE or _has_topology(group)
         while choosy and good - failed > 1 and good <= CHOOSY:
@@ -270,8 +278,12 @@ class Making:
                 return True
         return False
 
-    def _fits_when_all_left(self, group: PodGroup, room: Room, account: int) -> bool:
+    def _could_fit(self, group: PodGroup, room: Room, account: int) -> bool:
+        """Whether the group would fit if all that may be evicted were gone: a bound that costs no search."""
+        if room.law.action is Action.CONSOLIDATE or len(group.root.pods) == 1:
+            return True
         mark = room.mark()
+        room.limit = None
         room.take_all()
         fits = self._gangs(Placer(self._statement, policy=self._placement, rng=self._rng)).advance(group, account)
         room.undo(mark)
@@ -311,14 +323,18 @@ class Making:
         account = self._state.account(group.queue, preemptible=group.preemptible)
         moved = {id(entry) for entry in room.moved}
         accounts = {account}
+        given_back: dict[tuple[str, bool], dict[str, int]] = {}
         for entry in room.taken:
             unit = entry.unit
             if id(entry) not in moved:
-                quota.add(unit.group.queue, entry.amounts, preemptible=unit.group.preemptible)
+                book = given_back.setdefault((unit.group.queue, unit.group.preemptible), {})
+                for resource, amount in entry.amounts.items():
+                    book[resource] = book.get(resource, 0) + amount
             accounts.add(entry.places[0].account)
             reason = _reason(action, group, unit.group, moves=id(entry) in moved)
             for pod, at in zip(entry.pods, entry.places, strict=True):
                 if pod not in self._fresh:
+                    self._busy.add(at.row)
                     plan.evictions.append(Evict(pod, plan.nodes[at.row], reason, action, group.name))
             self._withdraw(entry, group)
             self._evicted.update(entry.pods)
@@ -330,14 +346,15 @@ class Making:
                 GroupPlacement(
                     entry.unit.group.name,
                     places[0].account,
-                    entry.pods,
-                    [state.shapes[at.shape] for at in places],
-                    [at.row for at in places],
-                    [at.devices for at in places],
+                    tuple(entry.pods),
+                    tuple(state.shapes[at.shape] for at in places),
+                    tuple(at.row for at in places),
+                    tuple(at.devices for at in places),
                     nominated=True,
                 )
             )
-        placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=True)
+        waits = not self._busy.isdisjoint(room.placed.rows)
+        placement = taken_from(room.placed, 0, group=group.name, account=account, nominated=waits)
         if placement.pods:
             plan.placements.append(placement)
             if action is Action.CONSOLIDATE and group.preemptible:
@@ -345,6 +362,8 @@ class Making:
                 self._victims.add(group)
             else:
                 self._spent.update(placement.pods)
+        for (queue, preemptible), amounts in given_back.items():
+            quota.add(queue, amounts, preemptible=preemptible)
         self._standing.settle(accounts)
 
     def _withdraw(self, entry: Taken, group: PodGroup) -> None:

@@ -255,6 +255,25 @@ class Placer:
         return len(names)
 
 
+class Patient(Placer):
+    """A placer for a time at which pods have left: nodes where nobody has to leave first are taken first.
+
+    `busy` are the rows of the others.
+    """
+
+    def __init__(self, statement: Statement, *, policy: PlacementPolicy, rng: Rng, busy: Rows) -> None:
+        super().__init__(statement, policy=policy, rng=rng)
+        self._busy = busy
+
+    def place(self, names: Sequence[str], shape: Shape, account: int, rows: Rows | None = None) -> int:
+        """Place on nodes that are ready first, then on all."""
+        ready = np.setdiff1d(np.arange(len(self.state.nodes)) if rows is None else rows, self._busy)
+        done = super().place(names, shape, account, ready)
+        if done < len(names):
+            done += super().place(names[done:], shape, account, rows)
+        return done
+
+
 def _choose(free: NDArray[np.int32], shape: Shape, share: int, level: int) -> NDArray[np.bool_]:
     """The devices that the next pod takes on each node: a mask like `free` [nodes, devices], lowest index first."""
     if shape.whole or shape.count == 1:

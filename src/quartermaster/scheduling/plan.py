@@ -78,8 +78,7 @@ class Explanation:
         return parts
 
 
-@dataclass(frozen=True, slots=True)
-class Unschedulable:
+class Unschedulable(NamedTuple):
     """A group that waits, and why."""
 
     group: str
@@ -101,8 +100,7 @@ class Placed:
             del column[length:]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupPlacement:
+class GroupPlacement(NamedTuple):
     """The pods of one group that were placed, as columns: names, shapes, node rows and device masks.
 
     `nominated` placements wait for pods that are leaving; until these are gone, the room is kept and nothing is bound.
@@ -110,10 +108,10 @@ class GroupPlacement:
 
     group: str
     account: int
-    pods: list[str]
-    shapes: list[Shape]
-    rows: list[int]
-    masks: list[int]
+    pods: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    rows: tuple[int, ...]
+    masks: tuple[int, ...]
     nominated: bool = False
 
 
@@ -163,10 +161,10 @@ def taken_from(placed: Placed, start: int, *, group: str, account: int, nominate
     return GroupPlacement(
         group,
         account,
-        placed.pods[start:],
-        placed.shapes[start:],
-        placed.rows[start:],
-        placed.masks[start:],
+        tuple(placed.pods[start:]),
+        tuple(placed.shapes[start:]),
+        tuple(placed.rows[start:]),
+        tuple(placed.masks[start:]),
         nominated,
     )
 
@@ -187,10 +185,10 @@ def without(placement: GroupPlacement, pods: set[str]) -> GroupPlacement:
     return GroupPlacement(
         placement.group,
         placement.account,
-        [placement.pods[i] for i in index],
-        [placement.shapes[i] for i in index],
-        [placement.rows[i] for i in index],
-        [placement.masks[i] for i in index],
+        tuple(placement.pods[i] for i in index),
+        tuple(placement.shapes[i] for i in index),
+        tuple(placement.rows[i] for i in index),
+        tuple(placement.masks[i] for i in index),
         placement.nominated,
     )
 

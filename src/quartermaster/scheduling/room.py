@@ -2,8 +2,8 @@
 
 Victims are looked for **node by node**, since a pod needs room on one node. On every node that the units in question
 touch, units go in order until the pod fits; the node wins whose last unit comes first in the order, then the one with
-fewer pods and less work lost. After each such step the ordinary placement goes on. When everything is placed, `trim` gives back whoever turned out not to be
-needed, and `rehouse` looks for other places for the rest.
+fewer pods and less work lost. After each such step the ordinary placement goes on. When everything is placed, `trim`
+gives back whoever turned out not to be needed, and `rehouse` looks for other places for the rest.
 
 All of it happens on the statement, and is undone with it.
 """
@@ -25,7 +25,7 @@ from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.domains import Rows, copies
 from quartermaster.scheduling.filters import NodeRules, fitting
 from quartermaster.scheduling.laws import Law
-from quartermaster.scheduling.placing import Mark, Placer, Rng
+from quartermaster.scheduling.placing import Mark, Patient, Placer, Rng
 from quartermaster.scheduling.plan import devices_of
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.quota import readable
@@ -220,21 +220,24 @@ class Room(Placer):
         asked = {name: amount for name, amount in self.law.asked.items() if amount and name in free}
         lacking = {name for name, amount in asked.items() if amount > total[name]}
         count = 1
-        booked: list[tuple[Unit, list[int], dict[str, int]]] = []
+        booked: dict[tuple[str, bool], tuple[Unit, list[int], dict[str, int]]] = {}
         there, law = self.state.pods, self.law
-        for index, unit in enumerate(() if moves else self._ordered.up_to(None)):
+        for index, unit in enumerate(() if moves or not lacking else self._ordered.each()):
             pods = self._victims.alive(unit)
-            if not lacking:
-                break
             if pods and law.may_take(unit, pods):
                 shapes, amounts = [there[pod].shape for pod in pods], self._victims.amounts(pods)
                 law.take(unit, shapes, amounts)
-                booked.append((unit, shapes, amounts))
+                account = (unit.group.queue, unit.group.preemptible)
+                _, all_shapes, sums = booked.setdefault(account, (unit, [], {}))
+                all_shapes.extend(shapes)
                 count = index + 1
                 for name, amount in amounts.items():
                     total[name] = total.get(name, 0) + amount
+                    sums[name] = sums.get(name, 0) + amount
                 lacking = {name for name in lacking if asked[name] > total[name]}
-        for unit, shapes, amounts in booked:
+                if not lacking:
+                    break
+        for unit, shapes, amounts in booked.values():
             law.take(unit, shapes, amounts, -1)
         for name in sorted(lacking):
             return (
@@ -243,19 +246,21 @@ class Room(Placer):
             )
         return count
 
-    @property
-    def candidates(self) -> int:
-        """How many units come into question."""
-        return len(self._ordered.up_to(None))
+    def exhausted(self, limit: int) -> bool:
+        """Whether no more than `limit` units come into question."""
+        return len(self._ordered.up_to(limit + 1)) <= limit
 
     # ---- giving back
 
     def trim(self, again: Callable[[Placer], bool], allowed: Callable[[], bool]) -> None:
         """Give back every victim that is not needed, the most valuable first, as far as it is `allowed` (by a limit).
 
-        First those whose place nobody took, or can be had by moving the new pods on their own node. Then, if few are
-        left, each is given back for a try and the group placed anew by `again` without taking anybody.
+        The group is first placed anew by `again` without taking anybody, so that it stands where the policy would have
+        it. Then go back those whose place nobody took, or can be had by moving the new pods on their own node. Last, if
+        few are left, each is given back for a try and the group placed anew once more.
         """
+        if len(self.placed.pods) > 1:
+            self._anew(again)
         for entry in self.moved[::-1]:
             self._spare_moved(entry)
         for entry in self._valuable_first():
@@ -299,7 +304,7 @@ class Room(Placer):
         return False
 
     def _spare_in_place(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
-        if not self._may_give_back(entry, allowed):
+        if not self._room_for(entry) or not self._may_give_back(entry, allowed):
             return False
         if self.spare_if(entry, lambda: True):
             return True
@@ -328,13 +333,40 @@ class Room(Placer):
             self.statement.evict(pod)
         if self._put_back(entry):
             self._book(entry, -1)
-            plain = Placer(self.statement, policy=self._policy, rng=self._rng)
-            if again(plain) and set(plain.placed.pods) == set(self.placed.pods):
+            if self._replace(again):
                 self.taken.remove(entry)
-                self.placed = plain.placed
                 return
             self._book(entry, 1)
         self.statement.rollback(mark)
+
+    def _anew(self, again: Callable[[Placer], bool]) -> None:
+        mark = self.statement.checkpoint()
+        for pod in self.placed.pods:
+            self.statement.evict(pod)
+        if not self._replace(again):
+            self.statement.rollback(mark)
+
+    def _replace(self, again: Callable[[Placer], bool]) -> bool:
+        """Place the group without taking anybody; whether all of it found a place."""
+        busy = np.unique([at.row for entry in self.taken for at in entry.places]).astype(np.int64)
+        plain = Patient(self.statement, policy=self._policy, rng=self._rng, busy=busy)
+        if again(plain) and len(plain.placed.pods) == len(self.placed.pods):
+            self.placed = plain.placed
+            return True
+        return False
+
+    def _room_for(self, entry: Taken) -> bool:
+        """Whether the nodes of a victim have room for each of its pods, on whichever devices."""
+        state = self.state
+        for at in entry.places:
+            free = state.classes.keys[state.class_at[at.row]][1]
+            if any(free[column] < wanted for column, wanted in state.shapes[at.shape].asked):
+                return False
+            if at.devices:
+                enough = sum(left >= at.share for left in state.gpu_free[at.row].tolist())
+                if enough < at.devices.bit_count():
+                    return False
+        return True
 
     def _may_give_back(self, entry: Taken, allowed: Callable[[], bool]) -> bool:
         self._book(entry, -1)
@@ -373,6 +405,13 @@ class _Pulled:
         self._units = units
         self._seen: list[Unit] = []
 
+    def each(self) -> Iterator[Unit]:
+        """All units, pulled as they are asked for."""
+        yield from self._seen
+        for unit in self._units:
+            self._seen.append(unit)
+            yield unit
+
     def up_to(self, count: int | None) -> list[Unit]:
         """The first `count` units (None: all)."""
         while count is None or len(self._seen) < count:
@@ -394,6 +433,7 @@ class _Search:
         self._barred: set[int] = set()
         self.cut = False
         self.spread_out = False
+        self._devices = shape.count if shape.whole else 0
         only = None if rows is None else set(rows.tolist())
         pods = room.state.pods
         for rank, unit in enumerate(units):
@@ -426,7 +466,7 @@ class _Search:
                 continue
             mark = self._room.mark()
             now = self._clear(row)
-            if now is not None and now <= cost:
+            if now is not None and (now <= cost or not self._heap or (now, row) <= self._heap[0]):
                 return row
             self._room.undo(mark)
             if now is not None:
@@ -434,13 +474,28 @@ class _Search:
         return None
 
     def _offer(self, row: int) -> None:
+        """Put a node up at the least that it can cost; what it really costs is seen when its turn comes."""
         if row in self._barred:
             return
-        mark = self._room.mark()
-        cost = self._clear(row)
-        self._room.undo(mark)
-        if cost is not None:
-            heappush(self._heap, (cost, row))
+        bound = self._bound(row)
+        if bound is not None:
+            heappush(self._heap, (bound, row))
+
+    def _bound(self, row: int) -> tuple[int, int, float] | None:
+        """The cost of the first units that free enough devices, if these were all that is asked; None: too few."""
+        room = self._room
+        need = self._devices - (room.state.gpu_free[row].tolist().count(DEVICE) if self._devices else 0)
+        if need <= 0:
+            return (-1, 0, 0.0)
+        pods = room.state.pods
+        for rank, unit in self._on_row.get(row, ()):
+            for name in unit.names:
+                at = pods.get(name)
+                if at is not None and at.row == row:
+                    need -= at.devices.bit_count()
+            if need <= 0:
+                return (rank, 0, 0.0)
+        return None
 
     def _clear(self, row: int) -> tuple[int, int, float] | None:
         """Take units on a node in order until the shape fits; what that cost, None if it does not come to fit."""

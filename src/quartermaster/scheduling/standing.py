@@ -31,6 +31,7 @@ class Standing:
         groups: Sequence[PodGroup],
         presence: Presence,
         rules: Rules,
+        demand: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.tree = tree
         self.presence = presence
@@ -44,7 +45,7 @@ class Standing:
             if pod in state.pods:
                 self._release(pod)
         self._held = {account: dict(held) for account, held in zip(state.accounts, state.held, strict=True)}
-        self._groups, self._rules = groups, rules
+        self._groups, self._rules, self._demand = groups, rules, demand
         self._shares: dict[str, dict[str, FairShare]] | None = None
         self._capacity: dict[str, int] | None = None
 
@@ -106,8 +107,11 @@ class Standing:
         for queue in self.tree:
             if self.tree.is_leaf(queue.name):
                 specs = waiting.get(queue.name, Counter[PodSpec]())
-                total, held = self._sum(specs, costs, smallest), self.quota.used(queue.name)
-                requested[queue.name] = {name: total[name] + held.get(name, 0) for name in self.resources}
+                held = self.quota.used(queue.name)
+                total: Mapping[str, int] = self._sum(specs, costs, smallest)
+                if self._demand is not None:
+                    total = self._demand.get(queue.name, {})
+                requested[queue.name] = {name: total.get(name, 0) + held.get(name, 0) for name in self.resources}
         return fair_shares(
             self.tree,
             capacity=self.capacity,

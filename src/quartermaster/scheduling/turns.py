@@ -22,7 +22,8 @@ from typing import Any
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.podgroup import PodGroup
-from quartermaster.model.queue import QueueTree
+from quartermaster.model.queue import UNLIMITED, QueueTree
+from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import Refusal
 from quartermaster.scheduling.rules import QueueOrder
 from quartermaster.scheduling.standing import Standing
@@ -50,15 +51,17 @@ class Turns:
         groups: Sequence[PodGroup],
         *,
         standing: Standing | None,
+        presence: Presence,
         group_key: GroupKey | None = None,
         order: QueueOrder = QueueOrder.PRIORITY_FIRST,
     ) -> None:
         self._tree, self._standing = tree, standing
         self._key = group_key or by_priority_and_age
-        self._stage = standing.presence.stage if standing is not None and group_key is None else None
+        self._stage = presence.stage if group_key is None else None
         self._first: dict[str, list[PodGroup]] = {}
         self._growing: dict[str, list[tuple[Any, int, PodGroup]]] = {}
         self._pushed = 0
+        self._changed: dict[str, None] = {}  # Leaves whose ranks are to be looked at again.
         for group in groups:
             self._first.setdefault(group.queue, []).append(group)
         for leaf, waiting in self._first.items():
@@ -90,21 +93,24 @@ class Turns:
             return self._take(self._only)
         if not self._first:
             return None
+        for leaf in self._changed:
+            for queue in self._tree.path(leaf):
+                self._refresh(queue.name)
+        self._changed.clear()
         tops = [queue.name for queue in self._tree.children(None) if self._head[queue.name] is not None]
         if not tops:
             return None
         group = self._head[min(tops, key=self._rank.__getitem__)]
         assert group is not None, "queues without groups were left out"
         self._take(group.queue)
-        self._refresh_path(group.queue)
+        self._changed[group.queue] = None
         return group
 
     def push(self, group: PodGroup) -> None:
         """Queue a group again that is at its minimum and wants more."""
         self._pushed += 1
         heappush(self._growing.setdefault(group.queue, []), (self._with_stage(group), self._pushed, group))
-        if self._only is None:
-            self._refresh_path(group.queue)
+        self._changed[group.queue] = None
 
     def _peek(self, leaf: str) -> PodGroup | None:
         first, growing = self._first.get(leaf), self._growing.get(leaf)
@@ -135,14 +141,9 @@ class Turns:
 
     def settle(self, group: PodGroup) -> None:
         """Look at the ranks of the group's queue again: what it holds has changed."""
-        if self._only is None:
-            self._refresh_path(group.queue)
+        self._changed[group.queue] = None
 
     # ---- comparing queues
-
-    def _refresh_path(self, leaf: str) -> None:
-        for queue in self._tree.path(leaf):
-            self._refresh(queue.name)
 
     def _refresh(self, name: str) -> None:
         children = [child.name for child in self._tree.children(name) if self._head[child.name] is not None]
@@ -184,7 +185,8 @@ class Ranking:
             # A resource that the queue has no share of weighs a thousand times what it is of the whole.
             part = allocatable or total / 1000
             with_next, without = max(with_next, (have + more) / part), max(without, have / part)
-            share = max(share, allocatable / total)
+            if allocatable < UNLIMITED:
+                share = max(share, allocatable / total)
         first, second = -queue.priority, not within
         if self._deserved_first:
             first, second = second, first

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from quartermaster.cluster.state import ClusterState
@@ -61,7 +62,7 @@ class Victims:
         for group in running:
             if group.preemptible:
                 self._groups.setdefault(group.queue, []).append(group)
-        self._units: dict[str, list[Unit]] = {}
+        self._units: dict[str, list[Unit | PodGroup]] = {}
         self._start: dict[str, int] = {}
 
     def add(self, group: PodGroup) -> None:
@@ -81,11 +82,11 @@ class Victims:
             units = self._units[leaf] = self._cut(self._groups.get(leaf, ()))
             self._start[leaf] = 0
         start = self._start[leaf]
-        while start < len(units) and not self.alive(units[start]):
+        while start < len(units) and not self.alive(self._unit(units, start)):
             start += 1
         self._start[leaf] = start
         for index in range(start, len(units)):
-            yield units[index]
+            yield self._unit(units, index)
 
     def across(self, *, without: str = "") -> Iterator[Unit]:
         """The units of all queues but one, in reverse order of service."""
@@ -142,28 +143,37 @@ class Victims:
 
     # ---- cutting groups into units
 
-    def _cut(self, groups: Iterable[PodGroup]) -> list[Unit]:
-        found: list[Unit] = []
-        youngest_first = sorted(groups, key=lambda group: (group.created, group.name), reverse=True)
-        for group in youngest_first:
-            pods = group.root.pods
-            if len(pods) == 1:
-                running = [pods[0].name]
-                if running[0] in self._state.pods and running[0] not in self._presence.leaving:
-                    found.append(Unit(group, tuple(running), core=True, lost=self._lost(group, running)))
-                continue
-            found.extend(
-                Unit(group, tuple(chunk), core=False, lost=self._lost(group, chunk))
-                for chunk in self._surplus(group.root)
-            )
-            running = self._presence.running(group.root)
-            if running:
-                found.append(Unit(group, tuple(running), core=True, lost=self._lost(group, running)))
-        if self._rules.victim_order is VictimOrder.LEAST_LOST:
+    @staticmethod
+    def _unit(units: list[Unit | PodGroup], index: int) -> Unit:
+        """The unit at an index; a group of one pod becomes a unit when it is first looked at."""
+        unit = units[index]
+        if isinstance(unit, PodGroup):
+            unit = units[index] = Unit(unit, (unit.root.pods[0].name,), core=True, lost=0.0)
+        return unit
+
+    def _cut(self, groups: Iterable[PodGroup]) -> list[Unit | PodGroup]:
+        """The units of these groups in order. Where no work is counted, groups of one pod stay as they are for now."""
+        weighs = self._rules.victim_order is VictimOrder.LEAST_LOST
+        youngest_first = sorted(groups, key=attrgetter("created", "name"), reverse=True)
+        if not weighs and all(len(group.root.pods) == 1 for group in youngest_first):
+            there, leaving = self._state.pods, self._presence.leaving
+            names = [(group.root.pods[0].name, group) for group in youngest_first]
+            singles = [group for name, group in names if name in there and name not in leaving]
+            singles.sort(key=attrgetter("priority"))
+            return [*singles]
+        found = [unit for group in youngest_first for unit in self._units_of(group)]
+        if weighs:
             found.sort(key=lambda unit: (unit.group.priority, unit.core, unit.lost))
         else:
             found.sort(key=lambda unit: (unit.group.priority, unit.core))
-        return found
+        return [*found]
+
+    def _units_of(self, group: PodGroup) -> Iterator[Unit]:
+        for chunk in self._surplus(group.root):
+            yield Unit(group, tuple(chunk), core=False, lost=self._lost(group, chunk))
+        running = self._presence.running(group.root)
+        if running:
+            yield Unit(group, tuple(running), core=True, lost=self._lost(group, running))
 
     def _surplus(self, part: SubGroup) -> list[list[str]]:
         """What a part can lose and stay at its minimum, first to go first."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,62 +23,19 @@ from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.queue import Queue, QueueTree, Quota
+from quartermaster.model.units import DEVICE, GPU
 from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.policies.catalogue import find, placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.policies.simple import FirstFit
+from quartermaster.scheduling.rules import Action
+from quartermaster.scheduling.turns import by_priority_and_age
+from quartermaster.simulation.progress import JOB_POLICIES, Progress, order_of
+from quartermaster.simulation.replan import touched
 from quartermaster.simulation.results import Curve, Run
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 from quartermaster.simulation.traces.jobs import Job, JobTrace
-
-TIRESIAS_LIMITS = (3250.0, 7200.0)
-"""Attained GPU-seconds at which a job falls to the next level (discretised 2D-LAS as Muri's simulator sets it)."""
-
-
-@dataclass(slots=True, eq=False)
-class Progress:
-    """A job on its way. `left` is computation that remains, in iterations; `attained` the seconds it has held GPUs."""
-
-    index: int
-    job: Job
-    group: PodGroup
-    left: float
-    attained: float = 0.0
-    overhead_left: float = 0.0
-    level: int = 0
-    running: bool = False
-    ends: float = math.inf
-    first_start: float | None = None
-    starts: int = 0
-
-    @property
-    def remaining(self) -> float:
-        """Seconds of computation that remain."""
-        return self.left * self.job.iteration_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPolicy:
-    """Which jobs run. `key` sorts those in the system; ties keep the order they are in.
-
-    `pooled` jobs take any free GPUs, wherever they are (the simulator that the digits come from counts GPUs only);
-    `limits` are levels of attained GPU time, see `TIRESIAS_LIMITS`.
-    """
-
-    key: Callable[[Progress], Any]
-    preempts: bool = False
-    pooled: bool = False
-    limits: tuple[float, ...] = ()
-
-
-JOB_POLICIES = {
-    "fifo": JobPolicy(key=lambda p: p.job.submit),
-    "sjf": JobPolicy(key=lambda p: p.job.duration),
-    "srtf": JobPolicy(key=lambda p: p.remaining, preempts=True),
-    "srsf": JobPolicy(key=lambda p: p.remaining * p.job.gpus, preempts=True),
-    "tiresias": JobPolicy(key=lambda p: p.level, preempts=True, pooled=True, limits=TIRESIAS_LIMITS),
-}
-
+from quartermaster.simulation.waiting import Capacity, Pool, Room, WaitingLine
 
 ONE_QUEUE = "default"
 """Where all jobs are under a job-level policy, which orders them whatever queue they came from."""
@@ -86,14 +44,24 @@ POOL = "pooled-gpus"
 """The resource that stands for GPUs where only their number counts."""
 
 
+@cache
+def _spec(gpus: int) -> PodSpec:
+    """One value for each size: a cycle looks at every different object among the specs that it is offered."""
+    return PodSpec(gpu=GpuRequest(count=gpus))
+
+
+@cache
+def _pooled_spec(gpus: int) -> PodSpec:
+    return PodSpec(extended=((POOL, gpus),))
+
+
 def pod_group(job: Job, *, cluster: ClusterShape, queue: str, pooled: bool) -> PodGroup:
     """The gang that a job is: whole nodes and a rest; one pod where GPUs are pooled."""
     if pooled:
-        specs = [PodSpec(extended=((POOL, job.gpus),))]
+        specs = [_pooled_spec(job.gpus)]
     else:
         full, rest = divmod(job.gpus, cluster.gpus_per_node)
-        sizes = [cluster.gpus_per_node] * full + ([rest] if rest else [])
-        specs = [PodSpec(gpu=GpuRequest(count=size)) for size in sizes]
+        specs = [_spec(cluster.gpus_per_node)] * full + ([_spec(rest)] if rest else [])
     pods = tuple(Pod(f"{job.name}/{index}", spec) for index, spec in enumerate(specs))
     return PodGroup(name=job.name, queue=queue, root=SubGroup(pods=pods), created=job.submit)
 
@@ -116,7 +84,7 @@ class _Log:
     by_queue: list[dict[str, int]] = field(default_factory=list)
 
 
-class _Simulation:
+class JobSimulation:
     """One run of a job trace under one policy."""
 
     def __init__(self, trace: JobTrace, *, policy: str, seed: int, overhead: OverheadRule) -> None:
@@ -127,35 +95,48 @@ class _Simulation:
         self._order = jobs
         pooled = bool(jobs and jobs.pooled)
         self._state = ClusterState(nodes_of(shape, pooled=pooled))
+        self._room: Capacity = (
+            Pool(shape.gpus) if pooled else Room(nodes=shape.nodes, gpus_per_node=shape.gpus_per_node)
+        )
         self._all = [
             Progress(
                 index,
                 job,
                 pod_group(job, cluster=shape, queue=ONE_QUEUE if jobs else job.queue, pooled=pooled),
                 job.iterations,
+                job.iteration_s,
             )
             for index, job in enumerate(trace.jobs)
         ]
         for progress in self._all:
             for pod in progress.group.pods:
                 self._state.shape(pod.spec)
+        self._by_name = {progress.job.name: progress for progress in self._all}
         queues = QueueTree([_queue(name, trace) for name in sorted({job.queue for job in trace.jobs})])
         if jobs is None:
             mix = Mix.of(pod.spec for progress in self._all for pod in progress.group.pods)
             placement = placement_policy(policy, mix)
         else:
             placement = FirstFit()
-        self._rank: dict[str, int] = {}
         self._policies = Policies(
             placement=placement,
             queues=QueueTree.single() if jobs else queues,
-            group_key=(lambda group: self._rank[group.name]) if jobs else None,
+            group_key=(lambda group: self._by_name[group.name].order) if jobs else None,
             replan=bool(jobs and jobs.preempts),
-            migrate=self._per_event,
+            migrate=self._per_event and not pooled,
             explain=False,
+            actions=(Action.ALLOCATE,),
         )
         self._rng = np.random.default_rng(seed)
-        self._active: list[Progress] = []
+        self._running: list[Progress] = []
+        self._line = WaitingLine()
+        self._levels = trace.levels if jobs and jobs.levels else None
+        # Where GPUs are pooled and yet speed depends on nodes: the nodes that pooled GPUs are taken from.
+        paced = pooled and any(job.pace for job in trace.jobs)
+        self._nodes = Room(nodes=shape.nodes, gpus_per_node=shape.gpus_per_node) if paced else None
+        self._last = 0
+        self._front = 0
+        self._shares: dict[str, int] = {}
         self.log = _Log()
 
     def run(self) -> dict[str, float]:
@@ -164,17 +145,18 @@ class _Simulation:
         ends: dict[str, float] = {}
         now = todo[-1].job.submit if todo else 0.0
         last = now
-        while todo or self._active:
+        while todo or self._running or self._line:
             now = min(todo[-1].job.submit if todo else math.inf, self._next_instant(last))
+            if self._trace.interval and not math.isinf(now):
+                now = math.ceil(now / self._trace.interval) * self._trace.interval
             if math.isinf(now):
-                stuck = self._active[0].job
+                stuck = min(self._line.heads(), key=order_of).job
                 raise InvalidInput(f"job '{stuck.name}'", "can never start", "give a cluster that it fits on")
-            self._credit(now - last, now)
-            for progress in [p for p in self._active if p.running and p.ends <= now]:
-                ends[progress.job.name] = now
+            for progress in self._advance(now - last, now):
+                ends[progress.job.name] = progress.ends
                 self._leave(progress)
             while todo and todo[-1].job.submit <= now:
-                self._active.append(todo.pop())
+                self._arrive(todo.pop())
             self._demote()
             self._decide(now)
             last = now
@@ -182,95 +164,190 @@ class _Simulation:
 
     def _next_instant(self, now: float) -> float:
         """When the next running job ends, or crosses a limit of its policy."""
-        best = math.inf
-        limits = self._order.limits if self._order else ()
-        for progress in self._active:
-            if not progress.running:
-                continue
-            best = min(best, progress.ends)
-            if progress.level < len(limits):
-                held = math.ceil(limits[progress.level] / progress.job.gpus) - progress.attained
-                if held > 0:
-                    best = min(best, now + held)
+        best = min([progress.ends for progress in self._running], default=math.inf)
+        limits = self._levels.limits if self._levels else ()
+        if limits:
+            for progress in self._running:
+                if progress.level < len(limits):
+                    held = math.ceil(limits[progress.level] / progress.job.gpus) - progress.attained
+                    if held > 0:
+                        best = min(best, now + held)
         return best
 
-    def _credit(self, elapsed: float, now: float) -> None:
-        for progress in self._active:
-            if not progress.running:
-                continue
+    def _advance(self, elapsed: float, now: float) -> list[Progress]:
+        """Credit the running jobs with the time since the last decision; returns those that ended, which still run."""
+        per_event, ended = self._per_event, []
+        for progress in self._running:
             progress.attained += elapsed
-            if progress.ends > now:
-                if self._per_event:
-                    worked = max(elapsed - progress.job.overhead, 0.0)
-                else:
-                    paid = min(elapsed, progress.overhead_left)
-                    progress.overhead_left -= paid
-                    worked = elapsed - paid
-                progress.left -= worked / progress.job.iteration_s
+            if progress.ends <= now:
+                ended.append(progress)
+                continue
+            job, extra = progress.job, 0.0
+            if per_event:
+                worked = max(elapsed - job.overhead, 0.0)
+            else:
+                extra = progress.overhead_left
+                paid = min(elapsed, extra)
+                progress.overhead_left = extra = extra - paid
+                worked = elapsed - paid
+            progress.left = left = progress.left - worked / progress.iteration_s
+            progress.ends = now + extra + left * progress.iteration_s
+        if self._order is not None and self._order.moves:
+            self._reorder(self._order.key)
+        return ended
+
+    def _predict(self, progress: Progress, now: float) -> None:
+        extra = 0.0 if self._per_event else progress.overhead_left
+        progress.ends = now + extra + progress.remaining
+
+    # ---- the order of jobs
+
+    def _next(self) -> int:
+        """A number behind all that were given out."""
+        self._last += 1
+        return self._last
+
+    def _reorder(self, key: Callable[[Progress], Any]) -> None:
+        """New keys for those that ran. Whoever comes to a key that another has, comes behind him."""
+        for progress in self._running:
+            own = key(progress)
+            if own != progress.order[0]:
+                progress.order = (own, self._next())
+        self._running.sort(key=order_of)
+
+    def _arrive(self, progress: Progress) -> None:
+        if self._order is None:
+            progress.order = by_priority_and_age(progress.group)
+        elif self._levels is not None:
+            progress.order = (0, int(self._levels.waiting_last), self._next())
+        else:
+            progress.order = (self._order.key(progress), self._next())
+        self._line.add(progress)
 
     def _demote(self) -> None:
         """Jobs that crossed a limit of their level go to the end of the next one, oldest job first."""
-        limits = self._order.limits if self._order else ()
-        if not limits:
+        limits = self._levels.limits if self._levels else ()
+        if self._levels is None:
             return
         fallen = [
             progress
-            for progress in self._active
-            if progress.running
-            and progress.level < len(limits)
-            and progress.attained * progress.job.gpus >= limits[progress.level]
+            for progress in self._running
+            if progress.level < len(limits) and progress.attained * progress.job.gpus >= limits[progress.level]
         ]
+        if not fallen:
+            return
         for progress in sorted(fallen, key=lambda p: p.index):
             progress.level += 1
-            self._active.remove(progress)
-            self._active.append(progress)
+            progress.order = (progress.level, int(self._levels.waiting_last), self._next())
+        self._running.sort(key=order_of)
+
+    def _requeue(self, evicted: list[Progress]) -> None:
+        """Within a level, those that wait go behind those that run: the middle of an order is 0 for these, 1 for those.
+
+        Who starts or fell goes to the end of those that run, who is evicted to the front of those that wait.
+        """
+        new = [progress for progress in self._running if progress.order[1]]
+        for progress in sorted(new, key=order_of):
+            progress.order = (progress.level, 0, self._next())
+        for progress in sorted(evicted, key=order_of, reverse=True):
+            if progress.order[1] == 0:
+                self._front -= 1
+                progress.order = (progress.level, 1, self._front)
+
+    # ---- deciding
 
     def _leave(self, progress: Progress) -> None:
-        self._active.remove(progress)
+        self._running.remove(progress)
+        self._release(progress)
         for pod in progress.group.pods:
             self._state.forget(pod.name)
 
+    def _release(self, progress: Progress) -> None:
+        self._room.give(progress.places)
+        if self._nodes is not None:
+            self._nodes.give(progress.spread)
+        self._shares[progress.job.queue] -= progress.job.gpus
+        progress.running = False
+        progress.ends = math.inf
+
     def _decide(self, now: float) -> None:
-        active, order = self._active, self._order
-        if order is not None:
-            active.sort(key=order.key)
-            self._rank = {progress.job.name: rank for rank, progress in enumerate(active)}
-        groups = [p.group for p in active if self._policies.replan or not p.running]
-        plan = cycle(self._state.borrow(), self._policies, groups=groups, now=now, rng=self._rng)
-        moved = {evict.pod.rpartition("/")[0] for evict in plan.evictions}
-        plan.apply(self._state)
-        self._state.tidy()
-        started = {placement.group for placement in plan.placements}
-        for progress in active:
-            name = progress.job.name
-            if name in started:
-                progress.running = True
-                progress.starts += 1
-                progress.overhead_left = progress.job.overhead
-                if progress.first_start is None:
-                    progress.first_start = now
-            elif name in moved:
-                progress.running = False
-            if progress.running:
-                extra = 0.0 if self._per_event else progress.overhead_left
-                progress.ends = now + extra + progress.remaining
-            else:
-                progress.ends = math.inf
-        if order is not None and order.limits:
-            # Within a level, those that wait go behind those that run.
-            active.sort(key=lambda p: (p.level, not p.running))
+        offered = self._offer()
+        evicted = self._cycle(offered, now) if offered else []
+        if self._levels is not None and self._levels.waiting_last:
+            self._requeue(evicted)
+        for progress in evicted:
+            self._line.add(progress)
+        if self._policies.replan:
+            self._running.sort(key=order_of)
         self._note(now)
+
+    def _offer(self) -> list[Progress]:
+        """The jobs on which a cycle decides; leaving the others out changes nothing, see `WaitingLine`.
+
+        Where running jobs migrate, each into the gap before it, all of them are looked at.
+        """
+        room, line, policies = self._room, self._line, self._policies
+        if not policies.replan:
+            return line.could_start(room)
+        if policies.migrate:
+            return self._running + line.first(room)
+        return touched(room, line, self._running)
+
+    def _cycle(self, offered: list[Progress], now: float) -> list[Progress]:
+        """Decide and make it so; returns those that lost their places, which wait nowhere yet."""
+        state = self._state
+        demand = None if self._order else {name: {GPU: gpus * DEVICE} for name, gpus in self._line.gpus.items()}
+        groups = [progress.group for progress in offered]
+        plan = cycle(state.borrow(), self._policies, groups=groups, now=now, rng=self._rng, demand=demand)
+        if not (plan.evictions or plan.placements):
+            return []
+        plan.apply(state)
+        state.tidy()
+        moved = {evict.pod.rpartition("/")[0] for evict in plan.evictions}
+        placed = {placement.group for placement in plan.placements}
+        stopped = [progress for progress in offered if progress.job.name in moved]
+        for progress in stopped:
+            self._release(progress)
+        for progress in sorted(offered, key=order_of):
+            if progress.job.name in placed:
+                if progress.job.name not in moved:
+                    self._line.remove(progress)
+                    self._running.append(progress)
+                self._start(progress, now)
+        if stopped:
+            self._running = [progress for progress in self._running if progress.running]
+        return [progress for progress in stopped if not progress.running]
+
+    def _start(self, progress: Progress, now: float) -> None:
+        """The job starts, or starts again elsewhere, where the plan put it."""
+        there, pods = self._state.pods, progress.group.pods
+        # Where GPUs are pooled, pods have no devices, and all that counts is how many the job has.
+        progress.places = tuple((there[pod.name].row, there[pod.name].devices or progress.job.gpus) for pod in pods)
+        self._room.take(progress.places)
+        if progress.job.pace is not None:
+            progress.iteration_s = progress.job.pace(self._placement(progress))
+        self._shares[progress.job.queue] = self._shares.get(progress.job.queue, 0) + progress.job.gpus
+        progress.running = True
+        progress.starts += 1
+        progress.overhead_left = progress.job.overhead
+        if progress.first_start is None:
+            progress.first_start = now
+        self._predict(progress, now)
+
+    def _placement(self, progress: Progress) -> list[int]:
+        """GPUs of a job that starts, by node."""
+        if self._nodes is not None:
+            progress.spread = self._nodes.most_free(progress.job.gpus)
+            self._nodes.take(progress.spread)
+            return [mask.bit_count() for _, mask in progress.spread]
+        return [mask.bit_count() for _, mask in progress.places]
 
     def _note(self, now: float) -> None:
         log = self.log
-        running = [p for p in self._active if p.running]
         log.times.append(now)
-        log.busy.append(sum(p.job.gpus for p in running))
-        log.waiting.append(len(self._active) - len(running))
-        shares: dict[str, int] = {}
-        for p in running:
-            shares[p.job.queue] = shares.get(p.job.queue, 0) + p.job.gpus
-        log.by_queue.append(shares)
+        log.busy.append(self._room.total - self._room.free)
+        log.waiting.append(len(self._line))
+        log.by_queue.append(self._shares.copy())
 
     def report(self, ends: dict[str, float], *, policy: str, seed: int) -> Run:
         """Metrics in seconds and per cent, and the curves."""
@@ -317,5 +394,5 @@ def _curve(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Curve:
 def simulate_jobs(trace: JobTrace, *, policy: str, seed: int, overhead: OverheadRule | None = None) -> Run:
     """One run. A placement policy's name means jobs by queue and age, placed by that policy."""
     find(policy)
-    simulation = _Simulation(trace, policy=policy, seed=seed, overhead=overhead or trace.overhead_rule)
+    simulation = JobSimulation(trace, policy=policy, seed=seed, overhead=overhead or trace.overhead_rule)
     return simulation.report(simulation.run(), policy=policy, seed=seed)

@@ -12,6 +12,7 @@ from quartermaster.model.queue import Queue, QueueTree, Quota
 from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.plan import Plan
 from quartermaster.scheduling.policies.simple import BinPack
+from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.turns import Turns
 
 ONE = PodSpec(gpu=GpuRequest(count=1))
@@ -48,7 +49,7 @@ def test_inside_a_queue_priority_then_age_then_name() -> None:
         single("a", "default", 1),
         single("z", "default", 9, 99),
     ]
-    assert names(Turns(QueueTree.single(), groups, standing=None)) == ["z", "a", "b", "c"]
+    assert names(Turns(QueueTree.single(), groups, standing=None, presence=Presence({}, {}))) == ["z", "a", "b", "c"]
 
 
 def test_queue_priority_beats_staying_within_quota() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from quartermaster.simulation.results import Task
 from quartermaster.simulation.simulate import simulate
-from quartermaster.simulation.traces.recorded import published_muri, recorded_allocation
+from quartermaster.simulation.traces.recorded import published_muri, published_pollux, recorded_allocation
 from quartermaster.simulation.traces.source import TraceSource
 
 MURI = {"SRTF": "srtf", "SRSF": "srsf", "Tiresias_L": "tiresias"}
@@ -31,6 +31,15 @@ def test_muri_to_the_printed_digit(trace: str, theirs: str) -> None:
     assert metrics["average_jct_s"] == pytest.approx(published.average_jct, abs=1e-3)
     assert metrics["makespan_s"] == pytest.approx(published.makespan, abs=1e-3)
     assert metrics["p99_jct_s"] == pytest.approx(published.p99_jct, abs=1e-3)
+
+
+@pytest.mark.parametrize("workload", [1, 3, 5, 6])
+@pytest.mark.parametrize("load", ["0.5", "1.0", "1.5", "2.0"])
+def test_tiresias_on_pollux_workloads_is_within_five_per_cent(load: str, workload: int) -> None:
+    trace = TraceSource(name=f"philly-pollux/{load}-{workload}")
+    metrics = simulate(Task(source=trace, policy="tiresias", seed=1)).metrics
+    recorded = published_pollux()[f"results-jobload/tiresias-{load}", f"workload-{workload}"]
+    assert metrics["average_jct_s"] == pytest.approx(recorded, rel=0.05)
 
 
 @pytest.mark.parametrize(("policy", "theirs"), [("fgd", "FGD"), ("best-fit", "BestFit")])

@@ -49,9 +49,8 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
         if error.code == 400:
             text = request.body.decode(errors="replace")
             text = f"{text[:30]} ..." if len(text) > 30 else text
-            error.message = (
-                f"the object provided is unrecognized (must be of type {kind.kind}): {error.message} ({text})"
-            )
+            lead = f"the object provided is unrecognized (must be of type {kind.kind})"
+            error.message = f"{lead}: {error.message} ({text})"
         raise
     if not isinstance(value, dict):
         raise bad_request(
@@ -74,8 +73,8 @@ def typed(value: Json, kind: str, api_version: str) -> Json:
     if said_version != api_version:
         version = str(said_version).rpartition("/")[2]
         raise bad_request(
-            f'{said_kind} in version "{version}" cannot be handled as a {kind}: no kind "{said_kind}" is registered for '
-            f'version "{said_version}" in scheme "pkg/runtime/scheme.go:111"'
+            f'{said_kind} in version "{version}" cannot be handled as a {kind}: no kind "{said_kind}" is registered '
+            f'for version "{said_version}" in scheme "pkg/runtime/scheme.go:111"'
         )
     if said_kind != kind:
         version = api_version.rpartition("/")[2]

@@ -14,8 +14,8 @@ from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required
 from quartermaster.local.apiserver.deleting import CRDS
+from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required
 from quartermaster.local.apiserver.kinds import Column, Kind, Subresource
 from quartermaster.local.apiserver.names import label_1035_problem, subdomain_problem
 from quartermaster.local.apiserver.store import Change

@@ -136,8 +136,8 @@ class _Quotas:
                     operation.kind.plural,
                     operation.kind.group,
                     operation.key[1],
-                    f"exceeded quota: {quota['metadata']['name']}, requested: {_shown(wanted, over)}, used: {_shown(used, over)}, "
-                    f"limited: {limits}",
+                    f"exceeded quota: {quota['metadata']['name']}, requested: {_shown(wanted, over)}, "
+                    f"used: {_shown(used, over)}, limited: {limits}",
                 )
             if not operation.options.dry_run:
                 total = {name: used.get(name, Fraction(0)) + wanted.get(name, Fraction(0)) for name in hard}

@@ -41,8 +41,8 @@ class ScoresOne(Protocol):
     It has to give the same number as `Scorer.score` to the last bit, or ties would depend on how often one asks.
     """
 
-    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
-        """The score of one class that fits."""
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> tuple[float, int | None]:
+        """The score of one class that fits, and the level of the device to share, if the policy cares."""
         ...
 
 

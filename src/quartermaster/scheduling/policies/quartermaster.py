@@ -21,7 +21,8 @@ constants were chosen and what each term is worth.
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,8 @@ from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.filters import shares
 from quartermaster.scheduling.policies.base import Scores
 from quartermaster.scheduling.policies.fragmentation import Mix
+from quartermaster.scheduling.policies.worth import Worth
 from quartermaster.scheduling.view import ClassView
-
-USABLE_WEIGHT: Final = 0.6
-"""Weight w of FGD's usable GPU in the worth of a node."""
 
 CPU_SLACK: Final = 0.2
 """GPUs that 128 free cores are worth when nodes are compared."""
@@ -52,61 +51,10 @@ GPU_SCALE: Final = 8
 STEP: Final = 0.17
 """GPUs; smaller differences are ties."""
 
-Room = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Per class of nodes and distinct share: devices with room, pods that fit on all devices, GPU on those with room."""
+Move = tuple[int, tuple[int, ...]]
+"""(free share of the device taken, all devices' afterwards)"""
 
-
-class Worth:
-    """The worth of node classes under one mix. Rows are node classes, columns the mix's classes of pods."""
-
-    def __init__(self, mix: Mix) -> None:
-        wanted = [(demand, p) for demand, p in mix.classes if demand[2]]
-        total = sum(p for _, p in wanted) or 1.0
-        shares = sorted({demand[1] for demand, _ in wanted})
-        self._shares = np.array(shares, dtype=np.int64)
-        self._share_of = np.array([shares.index(demand[1]) for demand, _ in wanted], dtype=np.int64)
-        self._cpu = np.array([demand[0] for demand, _ in wanted], dtype=np.float64)
-        self._count = np.array([demand[2] for demand, _ in wanted], dtype=np.int64)
-        self._gpu = np.array([demand[1] * demand[2] for demand, _ in wanted], dtype=np.float64)
-        self._p = np.array([p / total for _, p in wanted])
-        self._models = [demand[3] for demand, _ in wanted]
-        self._accepted = np.zeros((0, len(wanted)), dtype=np.bool_)
-
-    def accepted(self, view: ClassView) -> NDArray[np.bool_]:
-        """Whether the node's GPU model suits the pods."""
-        known = len(self._accepted)
-        if known < len(view.profiles):
-            new = [[not m or p.gpu_model in m for m in self._models] for p in view.profiles[known:]]
-            self._accepted = np.vstack([self._accepted, np.array(new, dtype=np.bool_).reshape(len(new), -1)])
-        return self._accepted[view.profile]
-
-    def room(self, view: ClassView) -> Room:
-        """What is free on the devices."""
-        devices = view.devices.astype(np.int64)[:, None, :]
-        shares = self._shares[:, None]
-        enough = devices >= shares
-        return enough.sum(axis=2), (devices // shares).sum(axis=2), (devices * enough).sum(axis=2)
-
-    def moved(self, room: Room, level: NDArray[np.int64], share: NDArray[np.int64]) -> Room:
-        """The room once `share` is taken from a device of `level` (both [classes, 1])."""
-        rest = level - share
-        had, has = level >= self._shares, rest >= self._shares
-        fit = level // self._shares - rest // self._shares
-        return room[0] - had + has, room[1] - fit, room[2] - had * level + has * rest
-
-    def without(self, room: Room, devices: int) -> Room:
-        """The room once `devices` idle devices are taken."""
-        return room[0] - devices, room[1] - devices * (DEVICE // self._shares), room[2] - devices * DEVICE
-
-    def worth(self, accepted: NDArray[np.bool_], cpu: NDArray[np.int64], room: Room) -> NDArray[np.float64]:
-        """Micro-GPU; `cpu` is free millicores."""
-        free = cpu.astype(np.float64)[:, None]
-        enough, slots, usable = (part[:, self._share_of] for part in room)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            by_cpu = np.where(self._cpu > 0, free / self._cpu, np.inf)
-        filled = np.minimum(slots / self._count, by_cpu) * self._gpu
-        value = (1 - USABLE_WEIGHT) * filled + USABLE_WEIGHT * usable * (enough >= self._count)
-        return (value * (accepted & (free >= self._cpu))) @ self._p
+Amount = TypeVar("Amount", float, NDArray[np.float64])
 
 
 class Quartermaster:
@@ -119,7 +67,7 @@ class Quartermaster:
 
     def bind(self, state: ClusterState) -> QuartermasterScorer:
         """Fold the mix into tables."""
-        del state
+        del state  # What the worth remembers is the state's, so it is not shared between two.
         return QuartermasterScorer(Worth(self.mix))
 
 
@@ -128,21 +76,22 @@ class QuartermasterScorer:
 
     def __init__(self, worth: Worth) -> None:
         self._worth = worth
+        self._moves: dict[tuple[tuple[int, ...], int], list[Move]] = {}
 
     def score(self, view: ClassView, shape: Shape) -> Scores:
         """Whole steps; for a share also the level of the device that costs least, the fullest among equals."""
         worth = self._worth
-        accepted, room, cpu = worth.accepted(view), worth.room(view), view.free[:, 0]
+        devices = view.devices.astype(np.int64)
+        accepted, room, cpu = worth.accepted(view.profiles)[view.profile], worth.room(devices), view.free[:, 0]
         now = worth.worth(accepted, cpu, room)
         left = cpu - shape.spec.cpu
-        slack = CPU_SLACK * cpu / CPU_SCALE * DEVICE - GPU_SLACK * view.gpu_free / GPU_SCALE
+        slack = _slack(cpu.astype(np.float64), view.gpu_free.astype(np.float64))
         if shape.count != 1 or shape.whole:
             # Several shares on several devices are valued as whole devices: rare, and only a score.
             after = worth.worth(accepted, left, worth.without(room, shape.count) if shape.count else room)
-            return Scores(_steps(shape.count * DEVICE + after - now + slack))
+            return Scores(np.floor(_steps(shape.count * DEVICE + after - now + slack)))
         best = np.full(len(view), -np.inf)
         level = np.zeros(len(view), dtype=np.int64)
-        devices = view.devices.astype(np.int64)
         share = shares(view, shape)
         tried = devices >= share[:, None]
         tried[:, :-1] &= devices[:, :-1] != devices[:, 1:]
@@ -151,14 +100,54 @@ class QuartermasterScorer:
             levels = devices[rows, column]
             moved = worth.moved((room[0][rows], room[1][rows], room[2][rows]), levels[:, None], share[rows, None])
             after = worth.worth(accepted[rows], left[rows], moved)
-            scores = _steps(share[rows] + after - now[rows] + slack[rows])
+            scores = np.floor(_steps(share[rows] + after - now[rows] + slack[rows]))
             better = scores >= best[rows]
             best[rows[better]] = scores[better]
             level[rows[better]] = levels[better]
         return Scores(best, level)
 
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> tuple[float, int | None]:
+        """`score` of one class."""
+        worth, profiles = self._worth, state.classes.profiles
+        profile, free, devices, _, _ = state.classes.keys[number]
+        cpu = free[0]
+        left = cpu - shape.spec.cpu
+        now = worth.of(profiles, profile, cpu, devices)
+        slack = _slack(cpu, sum(devices))
+        count = shape.count
+        if count == 1 and not shape.whole:
+            share = shape.share_on(profiles[profile].gpu_memory) if shape.by_memory else shape.share
+            assert share is not None, "the class fits"
+            best, chosen = -math.inf, 0
+            for level, rest in self._moves_of(devices, share):
+                score = _steps(share + worth.of(profiles, profile, left, rest) - now + slack) // 1
+                if score >= best:
+                    best, chosen = score, level
+            return best, chosen
+        if shape.whole or not count:
+            after = worth.of(profiles, profile, left, devices[count:] + (0,) * count)
+        else:
+            after = worth.of_less(profiles, profile, left, devices, taken=count)
+        return _steps(count * DEVICE + after - now + slack) // 1, None
 
-def _steps(micro: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _moves_of(self, devices: tuple[int, ...], share: int) -> list[Move]:
+        """The devices on which a share fits, most free first, one of each level."""
+        key = (devices, share)
+        known = self._moves.get(key)
+        if known is None:
+            known = self._moves[key] = []
+            for level in sorted({free for free in devices if free >= share}, reverse=True):
+                rest = list(devices)
+                rest[rest.index(level)] -= share
+                known.append((level, tuple(sorted(rest, reverse=True))))
+        return known
+
+
+def _slack(cpu: Amount, gpu_free: Amount) -> Amount:
+    """What is free beyond need, in micro-GPU, from millicores and micro-GPU."""
+    return CPU_SLACK * cpu / CPU_SCALE * DEVICE - GPU_SLACK * gpu_free / GPU_SCALE
+
+
+def _steps(micro: Amount) -> Amount:
     # A hair is added so that sums that should be equal do not fall on two sides of a step.
-    steps: NDArray[np.float64] = np.floor(micro / (STEP * DEVICE) + 1e-9)
-    return steps
+    return micro / (STEP * DEVICE) + 1e-9

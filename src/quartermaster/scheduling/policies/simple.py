@@ -58,9 +58,9 @@ class BinPack:
         """See `used_fraction`."""
         return Scores(used_fraction(view, shape))
 
-    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> tuple[float, None]:
         """See `used_fraction`."""
-        return used_fraction_of(state, number, shape)
+        return used_fraction_of(state, number, shape), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Spread:
         """See `used_fraction`; less is better."""
         return Scores(-used_fraction(view, shape))
 
-    def score_one(self, state: ClusterState, number: int, shape: Shape) -> float:
+    def score_one(self, state: ClusterState, number: int, shape: Shape) -> tuple[float, None]:
         """See `used_fraction`; less is better."""
-        return -used_fraction_of(state, number, shape)
+        return -used_fraction_of(state, number, shape), None
 
 
 @dataclass(frozen=True, slots=True)

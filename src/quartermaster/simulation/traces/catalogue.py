@@ -92,6 +92,14 @@ _ITP: Final = {
     "cluster08": (13047, 10, "up to 32 GPUs a job, 42 days, mostly one GPU"),
 }
 
+_POLLUX: Final = {
+    "0.5": (80, "half of the load"),
+    "1.0": (160, "the load of the paper's tests"),
+    "1.5": (240, "one and a half times the load"),
+    "2.0": (320, "twice the load"),
+    "realistic": (160, "GPUs and batch sizes as users chose them, untuned"),
+}
+
 
 def _entries() -> Iterator[Entry]:
     for variant, (pods, description) in _OPENB.items():
@@ -143,6 +151,19 @@ def _entries() -> Iterator[Entry]:
             licence="MIT",
             path=f"itp-2021/{cluster}.csv.gz",
         )
+    for load, (jobs, description) in _POLLUX.items():
+        for workload in (1, 3, 5, 6):
+            yield _job_entry(
+                name=f"philly-pollux/{load}-{workload}",
+                format="philly-pollux",
+                description=f"workload {workload}, {description}",
+                size=jobs,
+                nodes=16,
+                gpus_per_node=4,
+                source="Pollux simulator workloads (OSDI'21), from Philly 2017",
+                licence="Apache-2.0",
+                path=f"philly-pollux/workloads-{load}_workload-{workload}.csv.gz",
+            )
 
 
 def _job_entry(
@@ -156,8 +177,9 @@ def _job_entry(
     licence: str,
     path: str,
     queue: str = "",
+    gpus_per_node: int = GPUS_PER_NODE,
 ) -> Entry:
-    shape = ClusterShape(nodes=nodes, gpus_per_node=GPUS_PER_NODE)
+    shape = ClusterShape(nodes=nodes, gpus_per_node=gpus_per_node)
     return Entry(
         name=name,
         format=format,

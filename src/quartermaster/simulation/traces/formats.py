@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from quartermaster.simulation.traces import itp, muri, openb, philly
+from quartermaster.simulation.traces import itp, muri, openb, philly, pollux
 from quartermaster.simulation.traces.column import Column
 
 
@@ -77,6 +77,12 @@ FORMATS: Final = (
         name="itp-2021",
         description="training jobs by run time, with deadlines (Microsoft 2021)",
         files=(_file("jobs", itp.JOB_COLUMNS),),
+        options=(_CLUSTER, _QUEUE, _OVERHEAD),
+    ),
+    Format(
+        name="philly-pollux",
+        description="training jobs of six measured applications, speed by placement (Pollux on Philly)",
+        files=(_file("jobs", pollux.JOB_COLUMNS),),
         options=(_CLUSTER, _QUEUE, _OVERHEAD),
     ),
 )

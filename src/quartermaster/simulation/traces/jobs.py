@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from quartermaster.model.errors import InvalidInput
@@ -19,7 +19,8 @@ class Job:
     `duration` is the time it computes, on its GPUs and uninterrupted; `overhead` is paid on top, by the trace's rule.
     `iterations` times `iteration_s` is the same time in the trace's own grain: simulators that count iterations
     multiply in that order, and exact reproduction has to. `deadline` is absolute. `model` is what is trained, where
-    the trace says so.
+    the trace says so. `pace`, where speed depends on placement, gives the seconds of an iteration on so many GPUs of
+    each node; `iteration_s` is then that of the fewest nodes.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Job:
     model: str = ""
     iterations: float
     iteration_s: float
+    pace: Callable[[Sequence[int]], float] | None = None
 
     @property
     def gpu_seconds(self) -> float:
@@ -41,13 +43,34 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """Discretised least attained service, as the trace's simulator has it (Tiresias, NSDI'19).
+
+    A job falls to the next level when it has attained so many GPU-seconds (`limits`); new ones go to the end. With
+    `waiting_last`, those of a level that wait go behind those that run, at each decision.
+    """
+
+    limits: tuple[float, ...]
+    waiting_last: bool
+
+
+MURI_LEVELS = Levels(limits=(3250.0, 7200.0), waiting_last=True)
+"""As Muri's simulator sets them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobTrace:
-    """Jobs by submission (ties in file order), and the cluster to run them on."""
+    """Jobs by submission (ties in file order), and the cluster to run them on.
+
+    Decisions are taken at multiples of `interval` seconds, or with 0 whenever something happens.
+    """
 
     name: str
     jobs: tuple[Job, ...]
     cluster: ClusterShape
     overhead_rule: OverheadRule = OverheadRule.PER_START
+    interval: float = 0.0
+    levels: Levels = MURI_LEVELS
 
     @property
     def gpu_hours(self) -> float:
@@ -61,6 +84,8 @@ def job_trace(
     jobs: Iterable[Job],
     cluster: ClusterShape,
     overhead_rule: OverheadRule = OverheadRule.PER_START,
+    interval: float = 0.0,
+    levels: Levels = MURI_LEVELS,
 ) -> JobTrace:
     """The trace of these jobs, sorted. A job that the whole cluster could not hold would wait for ever: refused."""
     ordered = tuple(sorted(jobs, key=lambda job: job.submit))
@@ -72,4 +97,6 @@ def job_trace(
             f"job '{largest.name}' asks for {largest.gpus} GPUs, {cluster} has {cluster.gpus}",
             f"give {need}x{cluster.gpus_per_node} or more",
         )
-    return JobTrace(name=name, jobs=ordered, cluster=cluster, overhead_rule=overhead_rule)
+    return JobTrace(
+        name=name, jobs=ordered, cluster=cluster, overhead_rule=overhead_rule, interval=interval, levels=levels
+    )

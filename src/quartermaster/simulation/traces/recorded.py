@@ -26,6 +26,12 @@ _MAKESPAN = number(name="makespan_s", wanted="seconds")
 _P99 = number(name="p99_jct_s", wanted="seconds")
 _PUBLISHED: Final = (_TRACE, _POLICY, _AVERAGE, _MAKESPAN, _P99)
 
+_EXPERIMENT = text(name="experiment", wanted="the experiment and policy")
+_LOAD = text(name="workload", wanted="the workload")
+_JOBS = integer(name="jobs", wanted="jobs of the workload")
+_P50 = number(name="p50_jct_s", wanted="seconds")
+_POLLUX: Final = (_EXPERIMENT, _LOAD, _JOBS, _AVERAGE, _P50, _P99)
+
 _KIND = text(name="kind", wanted="gpu or cpu")
 _MODEL = text(name="model", wanted="the device's model")
 _IDLE = number(name="idle_w", wanted="watts when idle")
@@ -94,6 +100,12 @@ def published_muri() -> tuple[PublishedRun, ...]:
         )
         for trace, policy, average, makespan, p99 in zip(*columns, strict=True)
     )
+
+
+def published_pollux() -> Mapping[tuple[str, str], float]:
+    """Average completion times in s that Pollux's simulator recorded, by (experiment, workload); 16x4 GPUs."""
+    table = read_table(file=shipped("philly-pollux/published_results.csv"), columns=_POLLUX)
+    return dict(zip(zip(table[_EXPERIMENT], table[_LOAD], strict=True), table[_AVERAGE], strict=True))
 
 
 def power_model() -> Mapping[tuple[str, str], Power]:

@@ -25,6 +25,7 @@ from quartermaster.simulation.traces.jobs import JobTrace
 from quartermaster.simulation.traces.muri import read_muri
 from quartermaster.simulation.traces.openb import read_openb
 from quartermaster.simulation.traces.philly import read_philly
+from quartermaster.simulation.traces.pollux import read_pollux
 from quartermaster.simulation.traces.shipped import shipped
 from quartermaster.simulation.traces.table import File
 
@@ -32,6 +33,7 @@ _JOB_READERS: Final[Mapping[str, Callable[..., JobTrace]]] = {
     "philly-muri": read_muri,
     "philly": read_philly,
     "itp-2021": read_itp,
+    "philly-pollux": read_pollux,
 }
 
 _ROLES: Final = ("nodes", "pods", "jobs")

@@ -51,8 +51,10 @@ def broken(scene: Scene) -> Iterator[str]:
     for node in scene.nodes:
         if node.name in touched:
             here = [seat for seat in scene.seats if seat.node == node.name]
-            yield from _room(node, [seat for seat in here if not seat.nominated], specs, "now")
-            yield from _room(node, [seat for seat in here if not seat.leaving], specs, "once others have left")
+            now = list(overbooked(node, [seat for seat in here if not seat.nominated], specs, "now"))
+            yield from now
+            if not now:
+                yield from overbooked(node, [seat for seat in here if not seat.leaving], specs, "once others have left")
     staying = {seat.pod: seat for seat in scene.seats if not seat.leaving}
     nodes = {node.name: node for node in scene.nodes}
     for group in scene.groups:
@@ -63,7 +65,8 @@ def broken(scene: Scene) -> Iterator[str]:
     yield from _limits(scene, staying, nodes, specs)
 
 
-def _room(node: Node, seats: Iterable[Seat], specs: Mapping[str, PodSpec], when: str) -> Iterator[str]:
+def overbooked(node: Node, seats: Iterable[Seat], specs: Mapping[str, PodSpec], when: str) -> Iterator[str]:
+    """What these pods take of a node beyond what it has."""
     taken: Counter[str] = Counter()
     devices: Counter[int] = Counter()
     for seat in seats:

@@ -12,7 +12,7 @@ class Outcome(StrEnum):
     """How a case came out; the words are part of the interface.
 
     `equally-valid`: not as recorded, but nobody is worse off: only nodes, or the choice among like pods, differ.
-    `error`: the case could not be played at all.
+    `error`: the case could not be played to its end.
     """
 
     SAME = "same"

@@ -48,7 +48,7 @@ def test_every_entry_says_what_its_files_hold(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("folder", ["openb", "philly-muri", "philly", "itp-2021"])
+@pytest.mark.parametrize("folder", ["openb", "philly-muri", "philly", "itp-2021", "philly-pollux"])
 def test_every_set_comes_with_its_source_and_licence(folder: str) -> None:
     names = {file.name for file in shipped(folder).iterdir()}
     assert {"README.md", "NOTICE"} <= names
@@ -62,6 +62,9 @@ def test_every_shipped_file_is_reached_by_some_name() -> None:
     assert {path for path in there - used if path.endswith(".csv.gz")} == {
         "openb/recorded_allocation.csv.gz",
         "openb/recorded_fragmentation.csv.gz",
+        "philly-pollux/app_placements.csv.gz",
+        "philly-pollux/app_scalability.csv.gz",
+        "philly-pollux/app_validation.csv.gz",
     }
 
 
@@ -80,7 +83,7 @@ def test_every_shipped_file_is_reached_by_some_name() -> None:
         (
             "hello",
             "trace: there is no shipped trace 'hello'; "
-            "shipped traces are SET/VARIANT, of the sets itp-2021, openb, philly, philly-muri",
+            "shipped traces are SET/VARIANT, of the sets itp-2021, openb, philly, philly-muri, philly-pollux",
         ),
     ],
 )
@@ -104,7 +107,7 @@ def test_an_unknown_name_gets_near_ones(name: str, message: str) -> None:
         (
             {"format": "phily"},
             "trace: format: there is no format 'phily'; "
-            "did you mean 'philly'? formats are openb, philly-muri, philly, itp-2021",
+            "did you mean 'philly'? formats are openb, philly-muri, philly, itp-2021, philly-pollux",
         ),
         (
             {"format": "openb", "nodes": "n.csv"},
@@ -192,6 +195,7 @@ def test_formats_list_the_files_and_columns_each_wants() -> None:
         "philly-muri": ["jobs"],
         "philly": ["jobs"],
         "itp-2021": ["jobs"],
+        "philly-pollux": ["jobs"],
     }
     pods = formats()[0].files[1]
     assert (

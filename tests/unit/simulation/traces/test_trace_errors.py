@@ -12,6 +12,7 @@ from quartermaster.simulation.traces.itp import read_itp
 from quartermaster.simulation.traces.muri import read_muri
 from quartermaster.simulation.traces.openb import read_openb
 from quartermaster.simulation.traces.philly import read_philly
+from quartermaster.simulation.traces.pollux import read_pollux
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\nn1,64000,262144,2,P100\nn2,96000,262144,8,G2\n"
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n"
@@ -232,6 +233,24 @@ BAD_ITP = [
     ),
 ]
 
+POLLUX = "name,time,application,num_replicas,batch_size\n"
+
+BAD_POLLUX = [
+    (
+        POLLUX + "j1,0,resnet,1,128\n",
+        "jobs.csv:2: column 'application': 'resnet' was not measured; "
+        "expected one of bert, cifar10, deepspeech2, imagenet, ncf, yolov3",
+    ),
+    (
+        POLLUX + "j1,0,cifar10,8,64\n",
+        "jobs.csv:2: column 'batch_size': '64' was not measured for cifar10 on 8 GPUs; give 256 to 4096",
+    ),
+    (
+        POLLUX + "j1,0,bert,1,12\nj2,0,cifar10,0,128\n",
+        "jobs.csv:3: column 'num_replicas': '0' is less than 1; expected GPUs of the job: a whole number, 1 to 64",
+    ),
+]
+
 SHAPE = ClusterShape(nodes=2, gpus_per_node=8)
 
 
@@ -259,12 +278,17 @@ def itp() -> object:
     return read_itp(jobs=Path("jobs.csv"), cluster=SHAPE)
 
 
+def pollux() -> object:
+    return read_pollux(jobs=Path("jobs.csv"), cluster=SHAPE)
+
+
 CASES = [
     *(("nodes.csv", openb, content, message) for content, message in BAD_NODES),
     *(("pods.csv", openb, content, message) for content, message in BAD_PODS),
     *(("jobs.csv", muri, content, message) for content, message in BAD_MURI),
     *(("jobs.csv", philly, content, message) for content, message in BAD_PHILLY),
     *(("jobs.csv", itp, content, message) for content, message in BAD_ITP),
+    *(("jobs.csv", pollux, content, message) for content, message in BAD_POLLUX),
 ]
 
 

@@ -1,12 +1,14 @@
 """The judge, tried on KAI's own recordings: what KAI did is `same` in every case, and what is changed does not pass."""
 
 import gzip
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from quartermaster.testing.scenarios.files import find
@@ -14,6 +16,7 @@ from quartermaster.testing.scenarios.kai.case import PLACED, Case, Status, read
 from quartermaster.testing.scenarios.kai.equivalence import tests_choice as choice_of
 from quartermaster.testing.scenarios.kai.equivalence import worse
 from quartermaster.testing.scenarios.kai.judging import verdict
+from quartermaster.testing.scenarios.kai.ledger import idle_and_releasing
 from quartermaster.testing.scenarios.kai.matching import differences, excesses
 from quartermaster.testing.scenarios.kai.rounds import Round, recorded
 from quartermaster.testing.scenarios.kai.states import PENDING, Standing, bumped, initial
@@ -100,6 +103,24 @@ def test_a_job_that_has_no_last_start_is_told() -> None:
     nothing = dict.fromkeys(tasks, PENDING)
     done = replace(done, before={**done.before, **nothing}, after={**done.after, **nothing})
     assert f"job {name}: never started" in list(differences(case, done))
+
+
+def test_idle_gpus_are_counted_as_they_were_recorded() -> None:
+    counted, off = 0, []
+    for path in find([str(KAI)]):
+        text = gzip.decompress(path.read_bytes())
+        for case, raw in zip(read(text, file=path.name).cases, json.loads(text)["cases"], strict=True):
+            for done, seen in zip(recorded(case), raw["observed"]["rounds"], strict=True):
+                for node in case.nodes:
+                    there = seen["nodes"][node.name]
+                    counted += 1
+                    if idle_and_releasing(case, node, done) != (there["idle_gpu_count"], there["releasing_gpu_count"]):
+                        off.append(case)
+    assert counted == 1065
+    assert len(off) == 4
+    for case in off:
+        made_up = sum(len(task.resolved_gpu_groups) for _, task in case.tasks)
+        assert made_up or (case.dra is not None and case.dra.resource_claims), case.id
 
 
 # ---- equally valid
@@ -203,4 +224,29 @@ def test_devices_are_given_out_once_and_shared_by_name() -> None:
             if len(whole) + len(names) <= node.allocatable.gpu_count:
                 assert len(set(whole)) == len(whole), case.id
                 assert not set(whole) & set(names.values()), case.id
-            assert len(set(names.values())) == len(names), case.id
+                assert len(set(names.values())) == len(names), case.id
+
+
+def test_made_up_devices_that_are_too_many_are_one_where_they_fit() -> None:
+    case = next(case for case in having("fraction") if any(t.resolved_gpu_groups for _, t in case.tasks))
+    (job, *_), node = case.jobs, case.nodes[0]
+    halves = [
+        msgspec.structs.replace(
+            job.tasks[0],
+            task_id=f"t-{number}",
+            state=Status.RUNNING,
+            node_name=node.name,
+            gpu_groups=[],
+            resolved_gpu_groups=[f"auto-{number}"],
+            gpu_request=msgspec.structs.replace(
+                job.tasks[0].gpu_request,
+                portion_per_device=0.5, device_count=1, is_shared_gpu_request=True, gpu_memory_mib_per_device=0,
+            ),
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    for gpus, devices in ((3, [0, 1, 2]), (2, [0, 0, 1]), (1, [0, 0, 1])):
+        have = msgspec.structs.replace(node.allocatable, gpu_count=gpus)
+        small = msgspec.structs.replace(node, allocatable=have)
+        made = msgspec.structs.replace(case, nodes=[small], jobs=[msgspec.structs.replace(job, tasks=halves)])
+        assert [at.devices for at in initial(made).values()] == [(device,) for device in devices]

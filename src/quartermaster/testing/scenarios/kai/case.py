@@ -49,7 +49,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     kind: Literal["unit", "integration", "custom"]
-    actions: list[str]
+    actions: list[Literal["allocate", "consolidation", "reclaim", "preempt", "stalegangeviction"]]
     rounds: Rounds | None = None
     harness_overrides: dict[str, Any] = {}
     plugins: list[Plugin] | Literal["default"] = "default"

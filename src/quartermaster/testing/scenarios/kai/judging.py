@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from quartermaster.model.errors import InvalidInput
 from quartermaster.testing.scenarios.deciding import Decide
+from quartermaster.testing.scenarios.failing import told
 from quartermaster.testing.scenarios.kai.case import Case, Job, Plugin
 from quartermaster.testing.scenarios.kai.equivalence import worse
 from quartermaster.testing.scenarios.kai.matching import differences, excesses
@@ -18,14 +18,14 @@ MOST_DIFFERENCES = 12
 
 
 def judge(case: Case, default_plugins: Sequence[Plugin], *, file: str, decide: Decide) -> CaseResult:
-    """Play one case and say how it came out. What cannot be played is an `error`; a bug of ours still raises."""
+    """Play one case and say how it came out. What cannot be played, or crashes, is an `error`."""
     plugins = default_plugins if case.plugins == "default" else case.plugins
     began = time.perf_counter()
     try:
         rounds = play(case, plugins, decide)
         outcome, found = verdict(case, rounds)
-    except InvalidInput as wrong:
-        outcome, found = Outcome.ERROR, (str(wrong),)
+    except Exception as wrong:  # noqa: BLE001  # one case that crashes must not hide what came of the others
+        outcome, found = Outcome.ERROR, (told(wrong),)
     return CaseResult(
         id=case.id,
         name=case.name,

@@ -3,7 +3,8 @@
 A device that tasks share counts as one: it is in use while anybody holds a part of it, and about to be given back when
 all its holders leave and nobody waits for it. A task that waits for a device takes from what is about to come. So idle
 may be negative on a node that is overbooked, and releasing where something idle was promised. Deduced from the
-recorded figures: it gives 1,062 of the 1,065 that are recorded, all but those of a claim that two pods share.
+recorded figures: it gives 1,061 of the 1,065 that are recorded, all but those of a claim that two pods share and of a
+device that KAI's harness made up beyond those there are.
 """
 
 from __future__ import annotations

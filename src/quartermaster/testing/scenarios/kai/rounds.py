@@ -12,7 +12,7 @@ from quartermaster.scheduling.plan import Plan, devices_of
 from quartermaster.testing.scenarios.deciding import Decide, NoChance
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, Case, Plugin, Status
 from quartermaster.testing.scenarios.kai.session import NOW, Session, open_session
-from quartermaster.testing.scenarios.kai.states import Standing, States, bumped, initial
+from quartermaster.testing.scenarios.kai.states import Standing, States, bumped, groups_of, initial
 
 EVERY_BIND_FAILS = "every_bind_call_fails"
 
@@ -145,7 +145,7 @@ class _DeviceNames:
         for _, task in case.tasks:
             at = start[task.task_id]
             if task.gpu_request.is_shared_gpu_request and at.devices:
-                names = sorted(task.resolved_gpu_groups or task.gpu_groups)
+                names = sorted(groups_of(task))
                 self._known.update(zip(((at.node, name) for name in names), at.devices, strict=True))
 
     def indexes(self, node: str, names: Sequence[str]) -> tuple[int, ...]:

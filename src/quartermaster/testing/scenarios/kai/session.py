@@ -18,7 +18,7 @@ from quartermaster.model.queue import UNLIMITED, Queue, QueueTree, Quota
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.model.units import CPU, DEVICE, GPU, MEMORY, MIB
 from quartermaster.scheduling.cycle import Policies
-from quartermaster.scheduling.policies.kai import KaiScore
+from quartermaster.scheduling.policies.kai import KaiScore, Way
 from quartermaster.scheduling.rules import KAI_RULES, Action, Rules
 from quartermaster.testing.scenarios.kai import case as kai
 from quartermaster.testing.scenarios.kai.case import ALLOCATED, OVER, PLACED, Case, Status, Task
@@ -32,8 +32,13 @@ LAST_START_AGE: Final = 60.0
 """How long ago jobs started that have something allocated when a session is built."""
 
 NODE_NAME_LABEL: Final = "kai.scheduler/type"
-ACTIONS: Final = {"consolidation": Action.CONSOLIDATE, "stalegangeviction": Action.STALE}
-"""Our names of actions, where they differ."""
+ACTIONS: Final = {
+    "allocate": Action.ALLOCATE,
+    "consolidation": Action.CONSOLIDATE,
+    "reclaim": Action.RECLAIM,
+    "preempt": Action.PREEMPT,
+    "stalegangeviction": Action.STALE,
+}
 
 NEVER: Final = "kai.scheduler/never"
 """An extended resource that no node has: asked for by tasks that the case says can never be placed."""
@@ -221,21 +226,24 @@ def _constraint(asked: kai.Constraint | None) -> TopologyConstraint | None:
 
 
 def _policies(case: Case, have: Mapping[str, Mapping[str, str]]) -> Policies:
-    strategy = {"binpack": "pack", "spread": "spread"}
     placement = have.get("nodeplacement", {})
     return Policies(
         placement=KaiScore(
-            gpu=strategy.get(placement.get("gpu", "")),
-            cpu=strategy.get(placement.get("cpu", "")),
+            gpu=_way(placement.get("gpu")),
+            cpu=_way(placement.get("cpu")),
             devices="pack" if "gpupack" in have else "spread" if "gpuspread" in have else None,
             by_kind="resourcetype" in have,
             share_first="gpusharingorder" in have,
         ),
         queues=queue_tree(case, quotas="proportion" in have, runtimes="minruntime" in have),
         topologies={topology.name: topology for topology in topologies(case)},
-        actions=tuple(ACTIONS.get(action) or Action(action) for action in case.actions),
+        actions=tuple(ACTIONS[action] for action in case.actions),
         rules=_rules(case, have.get("proportion", {})),
     )
+
+
+def _way(strategy: str | None) -> Way | None:
+    return {"binpack": "pack", "spread": "spread"}.get(strategy or "")  # type: ignore[return-value]  # the two ways
 
 
 def _rules(case: Case, proportion: Mapping[str, str]) -> Rules:

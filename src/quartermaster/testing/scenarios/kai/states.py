@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quartermaster.testing.scenarios.kai.case import PLACED, Case, Job, Status, Task
+from quartermaster.testing.scenarios.kai.case import PLACED, Case, Job, Node, Status, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ def initial(case: Case) -> dict[str, Standing]:
     """The states that a case begins with.
 
     A case names the devices that are shared and no others, so indexes are given out here: on each node first to the
-    names, in order, then to whole devices. Tasks beyond the last device (a case may overbook a node) sit on it again.
+    names, in order, then to whole devices. Where that is more than there is, shared devices with room for each other
+    are one (KAI's harness makes up a device for each sharing task that names none); what is still too much, because a
+    case may overbook a node, sits on the last devices again.
     """
     states = {task.task_id: Standing(task.state, task.node_name) for _, task in case.tasks}
     for node in case.nodes:
@@ -43,9 +45,11 @@ def initial(case: Case) -> dict[str, Standing]:
             (task for _, task in case.tasks if task.node_name == node.name and task.state in PLACED),
             key=lambda task: task.task_id,
         )
-        names = sorted({name for task in here if task.gpu_request.is_shared_gpu_request for name in groups_of(task)})
-        index = {name: number for number, name in enumerate(names)}
-        given, last = len(index), round(node.allocatable.gpu_count)
+        last = round(node.allocatable.gpu_count)
+        sharing = [task for task in here if task.gpu_request.is_shared_gpu_request]
+        whole = sum(gpus_of(task) for task in here if not task.gpu_request.is_shared_gpu_request)
+        index = _indexes(node, sharing, have=last - whole)
+        given = max(index.values(), default=-1) + 1
         for task in here:
             if task.gpu_request.is_shared_gpu_request:
                 devices = tuple(sorted(index[name] for name in groups_of(task)))
@@ -56,6 +60,33 @@ def initial(case: Case) -> dict[str, Standing]:
                 devices = tuple(range(start, start + count))
             states[task.task_id] = Standing(task.state, node.name, devices)
     return states
+
+
+def _indexes(node: Node, sharing: Sequence[Task], *, have: int) -> dict[str, int]:
+    """An index for every name of a shared device; names share one only if there are more of them than `have`."""
+    used: dict[str, float] = {}
+    apart: set[str] = set()
+    for task in sharing:
+        ask = task.gpu_request
+        share = ask.portion_per_device or ask.gpu_memory_mib_per_device / max(1, node.gpu_memory_mib_per_device)
+        for name in groups_of(task):
+            used[name] = used.get(name, 0.0) + share
+        if ask.device_count > 1:
+            apart.update(groups_of(task))
+    index: dict[str, int] = {}
+    filled: list[float] = []
+    surplus = len(used) - max(0, have)
+    for name in sorted(used):
+        fits = (number for number, share in enumerate(filled) if share + used[name] <= 1)
+        joined = next(fits, None) if surplus > 0 and name not in apart else None
+        if joined is None:
+            index[name] = len(filled)
+            filled.append(used[name])
+        else:
+            index[name] = joined
+            filled[joined] += used[name]
+            surplus -= 1
+    return index
 
 
 def groups_of(task: Task) -> list[str]:

@@ -14,6 +14,7 @@ import yaml
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.queue import DEFAULT_QUEUE_PRIORITY
+from quartermaster.scheduling.rules import ALL_ACTIONS, Action
 from quartermaster.testing.scenarios.timeline.quantities import Bytes, Millicores, Seconds
 
 Strings = dict[str, str]
@@ -186,7 +187,7 @@ class Policy(_Part, frozen=True):
     """How is decided: a placement policy by name, and the actions that may be taken, in order."""
 
     placement: str = "quartermaster"
-    actions: tuple[str, ...] = ("allocate", "consolidate", "reclaim", "preempt", "stale")
+    actions: tuple[Action, ...] = ALL_ACTIONS
     staleness_grace: Seconds = Seconds(60)
 
 
@@ -226,6 +227,8 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
+            if not isinstance(name, Hashable):
+                break  # PyYAML refuses it.
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{name}' is given twice", key.start_mark)
             seen.add(name)

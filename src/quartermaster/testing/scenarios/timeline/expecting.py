@@ -35,7 +35,8 @@ def check(scenario: doc.Scenario, world: World) -> None:
         _known(f"{where}.complete", event.complete, world.entries)
         _known(f"{where}.node-down", event.node_down, world.all_nodes)
         _known(f"{where}.node-up", event.node_up, world.all_nodes)
-        _known(f"{where}.queue.name", event.queue and event.queue.name, {one.name: one for one in scenario.queues})
+        name = None if event.queue is None else event.queue.name
+        _known(f"{where}.queue.name", name, {one.name: one for one in scenario.queues})
     for entry in world.entries.values():
         _known(f"workload '{entry.workload.name}': queue", entry.group.queue, {one.name: one for one in world.queues})
         for constraint in _constraints(entry.group.root):

@@ -11,6 +11,7 @@ from quartermaster.scheduling.policies.catalogue import placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.rules import Rules
 from quartermaster.testing.scenarios.deciding import Decide, NoChance
+from quartermaster.testing.scenarios.failing import told
 from quartermaster.testing.scenarios.invariants import Scene, broken
 from quartermaster.testing.scenarios.results import CaseResult, Outcome
 from quartermaster.testing.scenarios.timeline import document as doc
@@ -31,13 +32,13 @@ def prepare(scenario: doc.Scenario, *, file: str) -> None:
 
 
 def judge(scenario: doc.Scenario, *, file: str, decide: Decide) -> CaseResult:
-    """Play one scenario. What cannot be played is an `error`; a bug of ours still raises."""
+    """Play one scenario. What cannot be played, or crashes, is an `error`."""
     began = time.perf_counter()
     try:
         found = tuple(_play(scenario, decide))
         outcome = Outcome.DIFFERENT if found else Outcome.SAME
-    except InvalidInput as wrong:
-        outcome, found = Outcome.ERROR, (str(wrong),)
+    except Exception as wrong:  # noqa: BLE001  # one case that crashes must not hide what came of the others
+        outcome, found = Outcome.ERROR, (told(wrong),)
     return CaseResult(
         id=scenario.id,
         name=scenario.name,
@@ -112,7 +113,7 @@ def _policies(world: World) -> Policies:
         placement=placement_policy(written.placement, Mix.of(specs)),
         queues=world.queues,
         topologies=world.topologies,
-        actions=tuple(written.actions),
+        actions=written.actions,
         budgets=tuple(world.budgets()),
         rules=Rules(staleness_grace=float(written.staleness_grace)),
     )

@@ -1,8 +1,9 @@
 """The cluster of a scenario while virtual time goes on: who is where, who waits, who leaves.
 
 It does what nodes and controllers do to the decisions of a cycle, as simply as can be: a bound pod runs at once; an
-evicted one holds its place for the grace period and then waits again, its work lost; a nominated one goes on waiting
-and is bound by a later cycle; a group with a run time ends that long after it last reached its minimum.
+evicted one holds its place for the grace period and then waits again, its work lost; nominated ones are bound, all of a
+group's together, as soon as their room is there; a group with a run time ends that long after it last reached its
+minimum.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from quartermaster.model.pod import Pod
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.units import DEVICE
 from quartermaster.scheduling.plan import Plan, devices_of
-from quartermaster.testing.scenarios.invariants import Seat, satisfied
+from quartermaster.testing.scenarios.invariants import Seat, overbooked, satisfied
 from quartermaster.testing.scenarios.timeline import building
 from quartermaster.testing.scenarios.timeline import document as doc
 
@@ -91,11 +92,16 @@ class World:
                     raise InvalidInput(f"pod '{pod.name}'", "belongs to two workloads", "rename one of them")
                 self.of_pod[pod.name] = entry
         self.places: dict[str, Place] = {}
-        self.nominated: dict[str, Seat] = {}
+        self.nominations: list[list[Seat]] = []
         self.fresh: set[str] = set()
         self.ledger = Ledger()
 
     # ---- what is there
+
+    @property
+    def nominated(self) -> dict[str, Seat]:
+        """The pods that wait for room which is kept for them."""
+        return {seat.pod: seat for seats in self.nominations for seat in seats}
 
     @property
     def nodes(self) -> list[Node]:
@@ -163,7 +169,7 @@ class World:
             Seat(pod=name, node=place.node, devices=place.devices, leaving=place.gone_at is not None)
             for name, place in self.places.items()
         ]
-        return sitting + list(self.nominated.values())
+        return sitting + [seat for seats in self.nominations for seat in seats]
 
     # ---- what happens
 
@@ -177,7 +183,23 @@ class World:
         for entry in self.entries.values():
             if entry.ended is None and entry.ends is not None and entry.ends <= now:
                 self.end(entry)
+        self._bind_nominated()
         self._look_after()
+
+    def _bind_nominated(self) -> None:
+        """Bind nominations whose room is there now, all pods of one together."""
+        up = {node.name: node for node in self.nodes}
+        for seats in list(self.nominations):
+            if any(seat.pod in self.places or seat.node not in up for seat in seats):
+                continue
+            sitting = [Seat(pod=name, node=place.node, devices=place.devices) for name, place in self.places.items()]
+            specs = {pod.name: pod.spec for entry in self.entries.values() for pod in entry.pods}
+            here = {seat.node for seat in seats}
+            taken = [[seat for seat in (*sitting, *seats) if seat.node == node] for node in here]
+            if not any(any(overbooked(up[on[0].node], on, specs, "now")) for on in taken):
+                self.nominations.remove(seats)
+                for seat in seats:
+                    self.places[seat.pod] = Place(seat.node, seat.devices, self.now)
 
     def gpus(self, pod: str) -> float:
         """Devices that a pod holds; a share counts as the part that it is."""
@@ -192,6 +214,8 @@ class World:
     def end(self, entry: Entry) -> None:
         """A group has done its work; its pods are gone."""
         entry.ended = self.now
+        mine = {pod.name for pod in entry.pods}
+        self.nominations = [seats for seats in self.nominations if not any(seat.pod in mine for seat in seats)]
         self._vacate(pod.name for pod in entry.pods if pod.name in self.places)
 
     def happen(self, event: doc.Event) -> None:
@@ -215,7 +239,8 @@ class World:
 
     def carry_out(self, plan: Plan) -> None:
         """Do what a cycle decided."""
-        self.nominated.clear()
+        # Who moves is not there to be nominated anew, so its new place is kept until it has left the old one.
+        self.nominations = [seats for seats in self.nominations if any(seat.pod in self.places for seat in seats)]
         self.fresh.clear()
         for evict in plan.evictions:
             entry = self.of_pod[evict.pod]
@@ -225,13 +250,15 @@ class World:
             entry.evicted += 1
             self.ledger.evictions += 1
         for placement in plan.placements:
-            for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
-                node, devices = plan.nodes[row], devices_of(mask)
-                self.fresh.add(pod)
-                if placement.nominated:
-                    self.nominated[pod] = Seat(pod=pod, node=node, devices=devices, nominated=True)
-                else:
-                    self.places[pod] = Place(node, devices, self.now)
+            seats = [
+                Seat(pod=pod, node=plan.nodes[row], devices=devices_of(mask), nominated=placement.nominated)
+                for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True)
+            ]
+            self.fresh.update(placement.pods)
+            if placement.nominated:
+                self.nominations.append(seats)
+            else:
+                self.places.update({seat.pod: Place(seat.node, seat.devices, self.now) for seat in seats})
         for entry in self.present():
             entry.reason = ""
         for one in plan.unschedulable:
