@@ -134,15 +134,12 @@ class ApiServer:
         """Who asks; raises ApiError 401 for a token that nobody has."""
         if request.user is not None:
             user = request.user
-        elif not self.settings.tokens:
+        elif not request.remote:
             user = MASTER
         else:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer":
-                head = request.path.strip("/").split("/", 1)[0]
-                if head in _OPEN or not isinstance(self.authorizer, AllowAll):
-                    return ANONYMOUS
-                raise ApiError(401, "Unauthorized", "Unauthorized")
+                return ANONYMOUS
             known = self.settings.tokens.get(token.strip())
             if known is None:
                 raise ApiError(401, "Unauthorized", "Unauthorized")
@@ -197,6 +194,8 @@ class ApiServer:
         if watch:
             rest = rest[1:]
         registry = self.cluster.registry
+        if version not in registry.groups().get(group, ()):
+            raise page_not_found()
         namespace = ""
         if rest[0] == "namespaces" and len(rest) >= 3:
             inner = registry.find(group, version, rest[2])
@@ -205,8 +204,6 @@ class ApiServer:
             elif group or rest[2] not in ("status", "finalize"):
                 raise page_not_found() if self._custom(group) else no_such_path()
         kind = registry.find(group, version, rest[0])
-        if kind is None and version not in registry.groups().get(group, ()):
-            raise page_not_found()
         if kind is None or (kind.namespaced and not namespace and len(rest) > 1):
             raise page_not_found() if self._custom(group) else no_such_path()
         name = rest[1] if len(rest) > 1 else ""
