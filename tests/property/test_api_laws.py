@@ -1,4 +1,4 @@
-"""Laws of the embedded API: patches undo diffs, watches converge, owners are told the truth, nothing breaks the server."""
+"""Laws of the embedded API: patches undo differences, watches converge, owners are true, no request breaks it."""
 
 import asyncio
 import json
@@ -111,8 +111,16 @@ def test_what_compares_equal_is_equal(left: Json, right: Json) -> None:
         assert not changed
         assert not removed
     elif not changed and not removed:
-        # only the order of items can differ without a field that differs
-        assert compare(right, left, pod_type()) == ({}, {})
+        assert bare(left) == bare(right)
+
+
+def bare(value: Any) -> Any:
+    """Without what no set of fields can tell: the order of items, and the empty from the absent."""
+    if isinstance(value, dict):
+        return {key: inner for key, item in value.items() if (inner := bare(item)) not in (None, {}, [], "", False)}
+    if isinstance(value, list):
+        return sorted((bare(item) for item in value), key=str)
+    return value
 
 
 def applied(live: Json | None, config: Json, manager: str, *, force: bool = True) -> Json:
@@ -345,7 +353,7 @@ REQUESTS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(REQUESTS, min_size=1, max_size=6))
 def test_no_request_breaks_the_server(requests: list[tuple[str, str, str, bytes, str, str]]) -> None:
     async def play() -> None:

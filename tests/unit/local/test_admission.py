@@ -133,7 +133,7 @@ async def test_a_webhook_refuses_in_its_own_words() -> None:
     answer = {"allowed": False, "status": {"message": "not today", "code": 403}}
     async with kubernetes() as api, webhook(answer) as (url, _):
         await api.create(f"{ADMISSION}/validatingwebhookconfigurations", hook(url))
-        with pytest.raises(Refused, match='admission webhook "hook.example.com" denied the request: not today'):
+        with pytest.raises(Refused, match=r'admission webhook "hook.example.com" denied the request: not today'):
             await api.create("pods", pod())
         await api.create("configmaps", {"metadata": {"name": "c"}})
 
