@@ -1,7 +1,7 @@
 """How far the embedded API answers as a recorded kube-apiserver did: no story may get worse.
 
-data/agreement.txt has one line per story: its name, how many answers are equal, how many there are. When more are equal the
-test says what to write; the differences themselves: `python -m tests.differential compare KUBECONFIG --causes`.
+data/agreement.txt has one line per story: its name, how many answers are equal, how many there are. When more are equal
+the test says what to write; the differences themselves: `python -m tests.differential compare KUBECONFIG --causes`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """kubectl itself against the embedded API: what a person types, and what he reads.
 
-Takes the kubectl of the Kubernetes lane if it was built, else the one on PATH. Where there is none, the run ends with one
-red line that says so.
+Takes the kubectl of the Kubernetes lane if it was built, else the one on PATH. Where there is none, the run ends with
+one red line that says so.
 """
 
 import asyncio

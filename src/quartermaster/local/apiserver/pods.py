@@ -14,7 +14,7 @@ from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter
-from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, invalid, not_found, required
+from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, not_found
 from quartermaster.local.apiserver.selectors import from_object, matches
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
@@ -45,8 +45,13 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     name = target.key[1]
     reference = body.get("target") or {}
     node = reference.get("name") if isinstance(reference, dict) else ""
+    if (body.get("metadata") or {}).get("name", name) != name:
+        raise bad_request("name in URL does not match name in Binding object")
+    kind = reference.get("kind", "") if isinstance(reference, dict) else ""
+    if kind not in ("", "Node"):
+        raise ApiError(500, "", f'target.kind: Unsupported value: "{kind}": supported values: "Node", "<empty>"')
     if not node or not isinstance(node, str):
-        raise invalid("Binding", "", name, [required("target.name")])
+        raise ApiError(500, "", "target.name: Required value")
     record = cluster.find("pods", target.key)
     if record is None:
         raise not_found("pods", "", name)
@@ -81,6 +86,8 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
 
 async def evict(cluster: Cluster, admission: Admission, deleter: Deleter, target: Target, body: Json) -> None:
     """Delete a pod unless a budget forbids it; raises ApiError 404, 429 or 500."""
+    if (body.get("metadata") or {}).get("name", target.key[1]) != target.key[1]:
+        raise bad_request("name in URL does not match name in Eviction object")
     record = cluster.find("pods", target.key)
     if record is None:
         raise not_found("pods", "", target.key[1])

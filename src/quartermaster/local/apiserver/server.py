@@ -52,7 +52,7 @@ MASTER = User("system:admin", ("system:masters", "system:authenticated"))
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 _PATCHES = (
@@ -219,7 +219,7 @@ class ApiServer:
         return any(kind.custom is not None for kind in self.cluster.registry if kind.group == group)
 
     def _other(self, request: Request, parts: list[str]) -> Response:
-        if request.method not in ("GET", "HEAD"):
+        if request.method != "GET":
             raise method_not_allowed()
         head, rest = (parts[0], parts[1:]) if parts else ("", [])
         registry = self.cluster.registry
@@ -438,7 +438,10 @@ class ApiServer:
             return load(raw)
 
         written = await self.writer.update(
-            target, replaced, unknown=self._repeated(request, target), unconditional=route.kind.custom is None
+            target,
+            replaced,
+            unknown=self._repeated(request, target),
+            unconditional=route.kind.custom is None and route.kind.table != "leases.coordination.k8s.io",
         )
         return self._written(request, route, written)
 
