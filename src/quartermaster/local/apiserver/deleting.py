@@ -39,6 +39,9 @@ _RETURNS_OBJECT = frozenset(
         "resourcequotas",
         "services",
         "serviceaccounts",
+        *(f"{name}.resource.k8s.io" for name in ("deviceclasses", "resourceclaims", "resourceclaimtemplates")),
+        "resourceslices.resource.k8s.io",
+        *(f"{name}.storage.k8s.io" for name in ("storageclasses", "csidrivers", "csinodes", "volumeattachments")),
     )
 )
 _ORPHANS = frozenset(("replicationcontrollers", "jobs.batch"))

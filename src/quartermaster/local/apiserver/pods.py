@@ -68,6 +68,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     if spec.get("schedulingGates"):
         raise conflict("pods/binding", "", name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
+    _take_topology(cluster, metadata, node)
     annotations = (body.get("metadata") or {}).get("annotations")
     if annotations:
         metadata.setdefault("annotations", {}).update(annotations)
@@ -82,6 +83,15 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
         kind = cluster.registry.stored("pods")
         assert kind is not None, "pods are built in"
         cluster.put(kind, pod, record)
+
+
+def _take_topology(cluster: Cluster, metadata: Json, node: str) -> None:
+    """A pod is labelled with the zone and region of its node."""
+    record = cluster.find("nodes", ("", node))
+    labels = record.labels if record is not None else {}
+    for name in ("topology.kubernetes.io/zone", "topology.kubernetes.io/region"):
+        if name in labels:
+            metadata.setdefault("labels", {})[name] = labels[name]
 
 
 async def evict(cluster: Cluster, admission: Admission, deleter: Deleter, target: Target, body: Json) -> None:

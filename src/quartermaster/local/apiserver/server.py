@@ -54,6 +54,10 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
+_ORPHANED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 _PATCHES = (
     "application/json-patch+json",
@@ -171,7 +175,11 @@ class ApiServer:
         if route is None:
             self._authorize_path(request, user)
             return self._other(request, parts)
-        return await self._resource(request, user, route)
+        try:
+            return await self._resource(request, user, route)
+        except ApiError as error:
+            error.warnings = deprecated(route.kind)
+            raise
 
     def _authorize_path(self, request: Request, user: User) -> None:
         if request.path.strip("/").split("/", 1)[0] in _OPEN:
@@ -179,7 +187,10 @@ class ApiServer:
         allowed, _ = self.authorizer.allows(user, {"path": request.path, "verb": _VERBS[request.method]})
         if not allowed:
             raise ApiError(
-                403, "Forbidden", f'forbidden: User "{user.name}" cannot {_VERBS[request.method]} path "{request.path}"'
+                403,
+                "Forbidden",
+                details={},
+                message=f'forbidden: User "{user.name}" cannot {_VERBS[request.method]} path "{request.path}"',
             )
 
     def _route(self, parts: list[str]) -> Route | None:
@@ -523,11 +534,12 @@ class ApiServer:
         target = self._target(request, user, route)
         options = self._delete_options(request)
         deleted = await self.deleter.delete(target, options)
+        warnings = [_ORPHANED] if route.kind.table == "jobs.batch" and not options.propagation else []
         value = deleted.value if not deleted.gone else success(route.kind, deleted.value)
         if value.get("kind") != "Status":
             stored = self.cluster.registry.stored(route.kind.table) or route.kind
             value = self._view(request, route.kind).present(convert(value, stored, route.kind))
-        return self._sent(route, request, encode(value))
+        return self._sent(route, request, encode(value), warnings=warnings)
 
     async def _delete_collection(self, request: Request, user: User, route: Route) -> Response:
         options = self._delete_options(request)
@@ -758,6 +770,7 @@ def _failure(error: ApiError) -> Response:
     if error.reason == PAGE:
         return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
     response = answer(error.status(), error.code)
+    response.warnings = [f'299 - "{warning}"' for warning in error.warnings]
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.code == 401:

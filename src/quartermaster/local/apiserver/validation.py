@@ -389,12 +389,12 @@ def _workload(value: Json, cluster: Cluster) -> Causes:
         if value.get("kind") != "DaemonSet":
             causes.append(required("spec.selector"))
     elif not selector:
-        causes.append(invalid_value("spec.selector", spec["selector"], "empty selector is invalid for deployment"))
+        what = str(value.get("kind", "")).lower()
+        causes.append(invalid_value("spec.selector", spec["selector"], f"empty selector is invalid for {what}"))
     labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
-    if selector and not matches(selector, labels):
-        causes.append(
-            invalid_value("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        )
+    if selector is None or not matches(selector, labels):
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", labels or None, why))
     causes += pod_spec(spec.get("template", {}).get("spec", {}), "spec.template.spec")
     policy = spec.get("template", {}).get("spec", {}).get("restartPolicy", "Always")
     if policy in ("OnFailure", "Never"):
