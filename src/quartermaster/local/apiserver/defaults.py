@@ -289,14 +289,15 @@ def _job(value: Json, cluster: Cluster) -> None:
 def _job_selector(value: Json, cluster: Cluster) -> None:
     del cluster
     spec, metadata = value["spec"], value["metadata"]
-    if spec.get("manualSelector") or "selector" in spec:
+    if spec.get("manualSelector"):
         return
     labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
     uid, name = metadata["uid"], metadata.get("name", "")
     for prefix in ("batch.kubernetes.io/", ""):
         labels.setdefault(f"{prefix}controller-uid", uid)
         labels.setdefault(f"{prefix}job-name", name)
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    chosen = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    chosen["batch.kubernetes.io/controller-uid"] = uid
     metadata.setdefault("labels", dict(labels))
 
 

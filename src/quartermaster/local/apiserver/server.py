@@ -24,6 +24,8 @@ from quartermaster.local.apiserver.errors import (
     Json,
     bad_request,
     forbidden,
+    forbidden_value,
+    invalid,
     method_not_allowed,
     no_such_path,
     not_found,
@@ -461,6 +463,9 @@ class ApiServer:
         media = bodies.media_type(request)
         if media == "application/apply-patch+yaml":
             return await self._apply(request, target, route)
+        if target.options.force:
+            cause = forbidden_value("force", "may not be specified for non-apply patch")
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         patch = _patch_of(route.kind, media, request.body, self.writer)
         written = await self.writer.update(target, patch)
         return self._written(request, route, written)

@@ -130,7 +130,7 @@ def validate_update(kind: Kind, value: Json, old: Json, cluster: Cluster, *, sub
         found: Causes = kind.custom.validate(value, old)
         return found
     if subresource == "status":
-        return []
+        return _replicas(value) if kind.table in _REPLICATED else []
     rule = _UPDATE.get(kind.table)
     causes = rule(value, old, subresource) if rule else []
     simple = RULES.get(kind.table)
@@ -139,6 +139,20 @@ def validate_update(kind: Kind, value: Json, old: Json, cluster: Cluster, *, sub
     again = _CREATE.get(kind.table)
     if again is not None and not causes and value.get("spec") != old.get("spec") and kind.table != "pods":
         causes = again(value, cluster)
+    return causes
+
+
+_REPLICATED = frozenset(("deployments.apps", "replicasets.apps", "replicationcontrollers"))
+
+
+def _replicas(value: Json) -> Causes:
+    """No more pods are ready, available or up to date than there are."""
+    status = value.get("status") or {}
+    total = status.get("replicas") or 0
+    causes: Causes = []
+    for name in ("readyReplicas", "availableReplicas", "updatedReplicas", "fullyLabeledReplicas"):
+        if (status.get(name) or 0) > total:
+            causes.append(invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas"))
     return causes
 
 
@@ -359,6 +373,10 @@ def _pod_update(value: Json, old: Json, subresource: str) -> Causes:
         causes.append(
             forbidden_value("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate")
         )
+    before = old_spec.get("nodeSelector") or {}
+    if gates and any((new_spec.get("nodeSelector") or {}).get(key) != text for key, text in before.items()):
+        why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        causes.append(invalid_value("spec.nodeSelector", new_spec.get("nodeSelector"), why))
     free = {"tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}
     if gates:
         free |= {"nodeSelector", "affinity"}
@@ -420,6 +438,11 @@ def _job(value: Json, cluster: Cluster) -> Causes:
     if spec.get("completionMode") == "Indexed" and "completions" not in spec:
         causes.append(required("spec.completions", "when completion mode is Indexed"))
     template = spec.get("template", {}).get("spec", {})
+    selector = from_object(spec.get("selector"))
+    labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
+    if selector is not None and not matches(selector, labels):
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", labels, why))
     causes += pod_spec(template, "spec.template.spec")
     if template.get("restartPolicy", "Always") not in ("OnFailure", "Never"):
         causes.append(
