@@ -4,19 +4,17 @@ Takes the kubectl of the Kubernetes lane if it was built, else the one on PATH. 
 one red line that says so.
 """
 
-import asyncio
 import json
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quartermaster.local.apiserver.local import LocalApi
+from quartermaster.testing.kubernetes import served
 from tools.kubernetes.binaries import locate
 
 DEPLOYMENT = """
@@ -39,22 +37,6 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if found is None:
         pytest.skip("no kubectl: nothing was checked with the real client")
     folder = tmp_path_factory.mktemp("kubectl")
-    ready = threading.Event()
-    loop_of: dict[str, Any] = {}
-
-    def serve() -> None:
-        async def go() -> None:
-            stop = asyncio.Event()
-            async with LocalApi(kubeconfig=folder / "config"):
-                loop_of.update(loop=asyncio.get_running_loop(), stop=stop)
-                ready.set()
-                await stop.wait()
-
-        asyncio.run(go())
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    assert ready.wait(30)
 
     def ask(*arguments: str, given: str | None = None, code: int = 0) -> str:
         environment = {"KUBECONFIG": str(folder / "config"), "HOME": str(folder), "PATH": "/usr/bin:/bin"}
@@ -70,9 +52,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    yield ask
-    loop_of["loop"].call_soon_threadsafe(loop_of["stop"].set)
-    thread.join()
+    with served(kubeconfig=folder / "config"):
+        yield ask
 
 
 def test_apply_get_scale_and_delete(kubectl: Any) -> None:
