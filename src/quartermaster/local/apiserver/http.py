@@ -7,13 +7,16 @@ import contextlib
 import io
 import ssl
 from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from quartermaster.local.apiserver.errors import ApiError
 from quartermaster.local.apiserver.transport import Handler, Request, Response
 
+_LARGE = 512 * 1024
 MOST_BYTES = 3 * 1024 * 1024
 """Of a request body, as with the real server."""
 
@@ -67,11 +70,12 @@ class HttpServer:
         for name, value in request.headers.items():
             lower = name.lower()
             headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+        path, _, query = request.raw_path.partition("?")
         response = await self._handler(
             Request(
                 method=request.method,
-                path=request.rel_url.raw_path,
-                query=dict(request.rel_url.query),
+                path=path,
+                query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
                 headers=headers,
                 body=body,
                 remote=True,
@@ -134,11 +138,12 @@ class HttpTransport:
 
     async def __call__(self, request: Request) -> Response:
         """Send a request; a watch comes back as a stream."""
-        from yarl import URL  # noqa: PLC0415  # aiohttp's own
-
-        target = URL(self._url + request.path, encoded=True).with_query(dict(request.query))
+        target = URL(self._url + request.path, encoded=True)
+        if request.query:
+            target = target.with_query(dict(request.query))
         headers = self._headers | dict(request.headers)
-        data = io.BytesIO(request.body) if request.body else None
+        # A large body as bytes would be copied in one piece while the loop waits; aiohttp warns of that.
+        data = io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None
         reply = await self._session.request(request.method, target, headers=headers, data=data)
         content_type = reply.headers.get("Content-Type", "")
         if reply.headers.get("Transfer-Encoding") == "chunked":
