@@ -26,6 +26,13 @@ examples:
   quartermaster simulate --format philly-muri --jobs jobs.csv --cluster 8x8
 """
 
+_API_EXAMPLES = """\
+examples:
+  quartermaster api --port 0 --kubeconfig ./kubeconfig &
+  KUBECONFIG=./kubeconfig kubectl get namespaces
+  quartermaster api --data-dir ~/.local/share/quartermaster
+"""
+
 _SCENARIO_EXAMPLES = """\
 examples:
   quartermaster scenario run scenarios/gang.yaml
@@ -57,6 +64,7 @@ def parser() -> Parser:
     top = Parser(prog="quartermaster", description="GPU platform control plane for Kubernetes.", allow_abbrev=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_simulate(commands)
+    _add_api(commands)
     _add_scenario(commands)
     _add_what_if(commands)
     for name, text in (
@@ -106,6 +114,27 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     out = command.add_argument_group("results")
     out.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table", help="form of the output")
     out.add_argument("--report", metavar="FILE.html", help="also write a page with plots")
+
+
+def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "serve a Kubernetes API from this process"
+    command = commands.add_parser(
+        "api",
+        help=text,
+        description=text.capitalize()
+        + ", for kubectl, helm and controllers, on loopback with TLS and a token. Ends with Ctrl-C.",
+        epilog=_API_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
+    command.add_argument(
+        "--kubeconfig", metavar="PATH", help="write or extend this file (default: in the data or runtime directory)"
+    )
+    command.add_argument(
+        "--data-dir", metavar="DIR", help="keep objects, certificate and token here (default: keep nothing)"
+    )
+    command.add_argument("--audit-log", metavar="FILE", help="append one line of JSON per request")
 
 
 def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -194,6 +223,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli.simulate import command  # noqa: PLC0415
 
         return command(options)
+    if options.command == "api":
+        from quartermaster.cli import api  # noqa: PLC0415
+
+        return api.command(options)
     if options.command == "scenario":
         from quartermaster.cli.scenario import command  # noqa: PLC0415
 

@@ -1,0 +1,1 @@
+"""What runs on a laptop instead of a cluster: the embedded Kubernetes API and what lives on it."""

@@ -1,0 +1,1 @@
+"""A Kubernetes API server in this process: see docs/local-api.md."""

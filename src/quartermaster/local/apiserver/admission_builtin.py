@@ -1,0 +1,140 @@
+"""Admission that is built in: what the real server does without being configured.
+
+Namespaces must exist and live; pods get a service account, the tolerations and the priority that their class says;
+deleting a finished namespace is refused with the real words. Quotas and limit ranges are quota.py's.
+"""
+
+from __future__ import annotations
+
+from quartermaster.local.apiserver.admission import Admission, Operation
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.codec import load
+from quartermaster.local.apiserver.errors import Json, forbidden, not_found
+
+_EVICTED_AFTER = 300
+_NOT_READY = "node.kubernetes.io/not-ready"
+_UNREACHABLE = "node.kubernetes.io/unreachable"
+
+
+def install(admission: Admission, cluster: Cluster) -> None:
+    """Add the built-in plugins, in the real server's order."""
+    plugins = _Plugins(cluster)
+    admission.mutating += [plugins.namespace, plugins.pod]
+    admission.validating += [plugins.terminating]
+
+
+class _Plugins:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._priorities: tuple[int, dict[str, Json], Json | None] = (-1, {}, None)
+
+    def namespace(self, operation: Operation) -> None:
+        """Refuse objects in namespaces that are not there."""
+        kind = operation.kind
+        if not kind.namespaced or operation.verb != "CREATE" or kind.table == "localsubjectaccessreviews":
+            return
+        namespace = operation.key[0]
+        if self._cluster.find("namespaces", ("", namespace)) is None:
+            raise not_found("namespaces", "", namespace)
+
+    def terminating(self, operation: Operation) -> None:
+        """Refuse new objects in namespaces that are going."""
+        if not operation.kind.namespaced or operation.verb != "CREATE":
+            return
+        namespace = operation.key[0]
+        record = self._cluster.find("namespaces", ("", namespace))
+        if record is not None and record.fields[0] == "Terminating":
+            kind = operation.kind
+            error = forbidden(
+                kind.plural,
+                kind.group,
+                operation.key[1],
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+            )
+            error.details = (error.details or {}) | {
+                "causes": [
+                    {
+                        "reason": "NamespaceTerminating",
+                        "message": f"namespace {namespace} is being terminated",
+                        "field": "metadata.namespace",
+                    }
+                ]
+            }
+            raise error
+
+    def pod(self, operation: Operation) -> None:
+        """Priority, service account and default tolerations of new pods."""
+        if operation.kind.table != "pods" or operation.verb != "CREATE" or operation.subresource:
+            return
+        spec = operation.value["spec"]
+        self._priority(operation, spec)
+        if self._cluster.find("serviceaccounts", (operation.key[0], "default")) is not None:
+            spec.setdefault("serviceAccountName", "default")
+            spec.setdefault("serviceAccount", spec["serviceAccountName"])
+        tolerations = spec.setdefault("tolerations", [])
+        for key in (_NOT_READY, _UNREACHABLE):
+            if not any(_covers(toleration, key) for toleration in tolerations):
+                tolerations.append(
+                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _EVICTED_AFTER}
+                )
+
+    def _priority(self, operation: Operation, spec: Json) -> None:
+        classes, default = self._classes()
+        name = spec.get("priorityClassName", "")
+        if name:
+            found = classes.get(name)
+            if found is None:
+                raise forbidden(
+                    "pods",
+                    "",
+                    operation.key[1] or operation.value["metadata"].get("generateName", ""),
+                    f"no PriorityClass with name {name} was found",
+                )
+        elif default is not None:
+            found = default
+            spec["priorityClassName"] = default["metadata"]["name"]
+        else:
+            spec.setdefault("priority", 0)
+            spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+            if spec["priority"] != 0:
+                raise forbidden(
+                    "pods",
+                    "",
+                    operation.key[1],
+                    f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
+                    "admission controller computed 0 from the given PriorityClass name",
+                )
+            return
+        amount = found.get("value", 0)
+        if spec.get("priority", amount) != amount:
+            raise forbidden(
+                "pods",
+                "",
+                operation.key[1],
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
+                f"admission controller computed {amount} from the given PriorityClass name",
+            )
+        spec["priority"] = amount
+        spec.setdefault("preemptionPolicy", found.get("preemptionPolicy", "PreemptLowerPriority"))
+
+    def _classes(self) -> tuple[dict[str, Json], Json | None]:
+        table = self._cluster.store.table("priorityclasses.scheduling.k8s.io")
+        version = table.base + len(table.log)
+        if self._priorities[0] != version:
+            classes = {record.key[1]: load(record.raw) for record in table.records()}
+            defaults = [found for found in classes.values() if found.get("globalDefault")]
+            self._priorities = (version, classes, min(defaults, key=lambda item: item.get("value", 0), default=None))
+        return self._priorities[1], self._priorities[2]
+
+
+def _covers(toleration: Json, key: str) -> bool:
+    return toleration.get("key", "") in ("", key) and toleration.get("effect", "NoExecute") in ("", "NoExecute")
+
+
+def taint_new_node(operation: Operation) -> None:
+    """New nodes are not ready until a node-lifecycle controller finds that they are: only where there is one."""
+    if operation.kind.table != "nodes" or operation.verb != "CREATE":
+        return
+    taints = operation.value.setdefault("spec", {}).setdefault("taints", [])
+    if not any(taint.get("key") == _NOT_READY and taint.get("effect") == "NoSchedule" for taint in taints):
+        taints.append({"key": _NOT_READY, "effect": "NoSchedule"})

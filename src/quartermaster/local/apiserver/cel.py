@@ -1,0 +1,162 @@
+"""CEL, the expression language of Kubernetes: rules of custom resources and admission policies.
+
+The language is a library's (docs/decisions/0008-cel.md); here are the functions that Kubernetes adds to it, and the
+walk of a schema that finds its ``x-kubernetes-validations``. An expression that cannot be compiled or fails is an error
+of its own, never a pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from quartermaster.local.apiserver.errors import Cause, Json, shown
+from quartermaster.local.apiserver.normal import json_type
+from quartermaster.local.apiserver.quantity import parse
+
+RULES = "x-kubernetes-validations"
+
+
+class CelError(ValueError):
+    """An expression that cannot be compiled or evaluated."""
+
+
+@lru_cache(maxsize=2048)
+def program(expression: str) -> Any:
+    """A compiled expression; raises CelError."""
+    import cel  # noqa: PLC0415  # a native library, only for those who write rules
+
+    try:
+        return cel.compile(expression)
+    except (ValueError, RuntimeError, TypeError) as wrong:
+        raise CelError(str(wrong)) from None
+
+
+def evaluate(expression: str, variables: Json) -> Any:
+    """The value of an expression; raises CelError."""
+    import cel  # noqa: PLC0415
+
+    try:
+        return program(expression).execute(cel.Context(variables=variables, functions=FUNCTIONS))
+    except CelError:
+        raise
+    except Exception as wrong:  # noqa: BLE001  # the library and our functions raise many kinds; all say: no value
+        raise CelError(str(wrong)) from None
+
+
+def _number(text: Any) -> float:
+    return float(parse(str(text)))
+
+
+def _is_quantity(text: Any) -> bool:
+    try:
+        parse(str(text))
+    except ValueError:
+        return False
+    return True
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "lowerAscii": lambda text: text.lower(),
+    "upperAscii": lambda text: text.upper(),
+    "trim": lambda text: text.strip(),
+    "split": lambda text, mark, most=-1: text.split(mark) if most < 0 else text.split(mark, most - 1),
+    "join": lambda items, mark="": mark.join(items),
+    "replace": lambda text, old, new, most=-1: text.replace(old, new, most),
+    "substring": lambda text, start, end=None: text[start:end],
+    "indexOf": lambda text, part: text.index(part) if part in text else -1,
+    "find": lambda text, pattern: match[0] if (match := re.search(pattern, text)) else "",
+    "findAll": lambda text, pattern: [match[0] for match in re.finditer(pattern, text)],
+    "sum": sum,
+    "isSorted": lambda items: items == sorted(items),
+    "quantity": str,
+    "isQuantity": _is_quantity,
+    "isGreaterThan": lambda left, right: _number(left) > _number(right),
+    "isLessThan": lambda left, right: _number(left) < _number(right),
+    "compareTo": lambda left, right: (_number(left) > _number(right)) - (_number(left) < _number(right)),
+    "asInteger": lambda text: int(_number(text)),
+    "asApproximateFloat": _number,
+}
+"""What Kubernetes adds (k8s.io/apiserver/pkg/cel/library), as far as it is used here; receivers come first."""
+
+
+class Rules:
+    """The rules of a schema."""
+
+    def __init__(self, schema: Json) -> None:
+        self._schema = schema if _has_rules(schema) else None
+
+    def check(self, value: Json, old: Json | None) -> list[Cause]:
+        """What does not hold."""
+        if self._schema is None:
+            return []
+        return list(_check(value, old, self._schema, ""))
+
+
+def _has_rules(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    inner = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return bool(schema.get(RULES)) or any(map(_has_rules, inner))
+
+
+def _check(value: Any, old: Any, schema: Any, path: str) -> Iterator[Cause]:
+    if not isinstance(schema, dict) or value is None:
+        return
+    for rule in schema.get(RULES) or ():
+        yield from _rule(value, old, rule, path)
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        properties = schema.get("properties") or {}
+        more = schema.get("additionalProperties")
+        for name, item in value.items():
+            inner = properties.get(name, more)
+            if isinstance(inner, dict):
+                yield from _check(item, before.get(name), inner, f"{path}.{name}")
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        known = _by_key(old, schema)
+        for index, item in enumerate(value):
+            was = known.get(_key(item, schema)) if known else None
+            yield from _check(item, was, schema["items"], f"{path}[{index}]")
+
+
+def _key(item: Any, schema: Json) -> Any:
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
+    return tuple(str(item.get(key)) for key in keys) if isinstance(item, dict) else None
+
+
+def _by_key(old: Any, schema: Json) -> dict[Any, Any]:
+    if not isinstance(old, list) or schema.get("x-kubernetes-list-type") != "map":
+        return {}
+    return {_key(item, schema): item for item in old}
+
+
+def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
+    expression = rule["rule"]
+    variables: Json = {"self": value}
+    if re.search(r"\boldSelf\b", expression):
+        if old is None and not rule.get("optionalOldSelf"):
+            return
+        variables["oldSelf"] = old
+    at = path.lstrip(".") + (rule.get("fieldPath") or "")
+    at = at.lstrip(".")
+    kind = {"bool": "boolean", "number": "integer"}.get(json_type(value), json_type(value))
+    bad = f"{shown(value)}: " if kind not in ("object", "array") else ""
+    try:
+        holds = evaluate(expression, variables)
+    except CelError as wrong:
+        text = f"rule evaluation error: {wrong} evaluating rule: {rule.get('message') or expression}"
+        yield Cause("FieldValueInvalid", f"Invalid value: {bad}{text}", at)
+        return
+    if holds is True:
+        return
+    message = rule.get("message") or f"failed rule: {expression}"
+    if rule.get("messageExpression"):
+        with contextlib.suppress(CelError):
+            message = str(evaluate(rule["messageExpression"], variables))
+    reason = rule.get("reason") or "FieldValueInvalid"
+    lead = {"FieldValueForbidden": "Forbidden: ", "FieldValueRequired": "Required value: "}
+    yield Cause(reason, lead.get(reason, f"Invalid value: {bad}") + message, at)

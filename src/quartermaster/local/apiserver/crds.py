@@ -1,0 +1,270 @@
+"""Custom resources: a definition makes kinds.
+
+A definition is checked, established at once, and served from then on; when it goes its objects go with it
+(garbage.py). Versions convert by strategy None. What an object of it may hold is structural.py's.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from quartermaster.local.apiserver import managers
+from quartermaster.local.apiserver.admission import Operation
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.codec import load
+from quartermaster.local.apiserver.deleting import CRDS
+from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required
+from quartermaster.local.apiserver.kinds import Column, Kind, Subresource
+from quartermaster.local.apiserver.names import label_1035_problem, subdomain_problem
+from quartermaster.local.apiserver.store import Change
+from quartermaster.local.apiserver.structural import Custom
+
+if TYPE_CHECKING:
+    from quartermaster.local.apiserver.server import ApiServer
+    from quartermaster.local.apiserver.writing import Written
+
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+_STATUS_VERBS = ("get", "patch", "update")
+
+
+def install(server: ApiServer) -> None:
+    """Serve the definitions that come, change and go."""
+    definitions = _Definitions(server.cluster)
+    server.cluster.store.listeners.append(definitions.changed)
+    server.admission.mutating.append(definitions.admit)
+    server.created.append(definitions.established)
+
+
+class _Definitions:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._served: dict[str, list[tuple[str, str, str]]] = {}
+
+    def admit(self, operation: Operation) -> None:
+        """Establish a definition as it is written."""
+        if operation.kind.table != CRDS or operation.verb == "DELETE":
+            return
+        value = operation.value
+        spec = value.get("spec", {})
+        if operation.verb == "CREATE":
+            storage = [item.get("name") for item in spec.get("versions") or () if item.get("storage")]
+            value["status"] = {
+                "conditions": None,
+                "acceptedNames": {"plural": "", "kind": ""},
+                "storedVersions": storage[:1],
+            }
+            return
+        if not (value.get("status", {}).get("conditions")):
+            return
+        self._accept(value)
+
+    def established(self, kind: Kind, written: Written) -> None:
+        """What the real server's own controllers do at once: accept the names of a new definition."""
+        if kind.table != CRDS or written.record is None:
+            return
+        value, old = load(written.record.raw), load(written.record.raw)
+        self._accept(value)
+        type_ = self._cluster.schemas.of(kind.gvk)
+        assert type_ is not None, "definitions are built in"
+        managers.record_update(
+            value,
+            old,
+            type_=type_,
+            manager="kube-apiserver",
+            subresource="status",
+            now=self._cluster.now(),
+            api_version=kind.api_version,
+        )
+        self._cluster.put(kind, value, written.record)
+
+    def _accept(self, value: Json) -> None:
+        spec = value.get("spec", {})
+        names = spec.get("names") or {}
+        known = {item.get("type"): item for item in value.get("status", {}).get("conditions") or ()}
+        now = self._cluster.now()
+
+        def condition(kind: str, reason: str, message: str) -> Json:
+            made = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now}
+            return known.get(kind, made)
+
+        conditions = [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ]
+        conditions += [item for kind, item in known.items() if kind not in ("NamesAccepted", "Established")]
+        stored = list(value.get("status", {}).get("storedVersions") or ())
+        storage = next((item.get("name") for item in spec.get("versions") or () if item.get("storage")), None)
+        if storage and storage not in stored:
+            stored.append(storage)
+        value["status"] = {"conditions": conditions, "acceptedNames": dict(names), "storedVersions": stored}
+
+    def changed(self, table: str, change: Change) -> None:
+        """Serve what a definition says now."""
+        if table != CRDS:
+            return
+        for served in self._served.pop(change.record.key[1], ()):
+            self._cluster.registry.remove(*served)
+        if change.deleted:
+            return
+        for kind in kinds_of(load(change.record.raw), self._cluster):
+            self._cluster.registry.add(kind)
+            self._served.setdefault(change.record.key[1], []).append((kind.group, kind.version, kind.plural))
+
+
+def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
+    """The kinds that a definition serves, one per version."""
+    spec = definition["spec"]
+    names = spec["names"]
+    found = []
+    for version in spec["versions"]:
+        if not version.get("served"):
+            continue
+        subresources = {}
+        declared = version.get("subresources") or {}
+        if "status" in declared:
+            subresources["status"] = Subresource("status", names["kind"], spec["group"], version["name"], _STATUS_VERBS)
+        if "scale" in declared:
+            subresources["scale"] = Subresource("scale", "Scale", "autoscaling", "v1", _STATUS_VERBS)
+        custom = Custom(
+            schema=(version.get("schema") or {}).get("openAPIV3Schema") or {},
+            schemas=cluster.schemas,
+            storage=bool(version.get("storage")),
+            selectable=tuple(item["jsonPath"].lstrip(".") for item in version.get("selectableFields") or ()),
+            scale=declared.get("scale"),
+            has_status="status" in declared,
+            deprecation=_deprecation(spec, version),
+            preserve_unknown=bool(spec.get("preserveUnknownFields")),
+        )
+        found.append(
+            Kind(
+                group=spec["group"],
+                version=version["name"],
+                kind=names["kind"],
+                plural=names["plural"],
+                singular=names.get("singular") or names["kind"].lower(),
+                namespaced=spec["scope"] == "Namespaced",
+                short_names=tuple(names.get("shortNames") or ()),
+                categories=tuple(names.get("categories") or ()),
+                verbs=_VERBS,
+                storage_hash=_hash(spec["group"], version["name"], names["kind"]),
+                subresources=subresources,
+                columns=tuple(_column(item) for item in version.get("additionalPrinterColumns") or ()),
+                custom=custom,
+                list_kind=names.get("listKind") or names["kind"] + "List",
+            )
+        )
+    return found
+
+
+def _hash(group: str, version: str, kind: str) -> str:
+    """StorageVersionHash as the real server makes it."""
+    return base64.b64encode(hashlib.sha256(f"{group}/{version}/{kind}".encode()).digest()[:8]).decode()
+
+
+def _deprecation(spec: Json, version: Json) -> str:
+    if not version.get("deprecated"):
+        return ""
+    usual = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    return version.get("deprecationWarning") or usual
+
+
+def _column(item: Json) -> Column:
+    return Column(
+        name=item.get("name", ""),
+        type=item.get("type", "string"),
+        format=item.get("format", ""),
+        description=item.get("description", "")
+        or f"Custom resource definition column (in JSONPath format): {item.get('jsonPath', '')}",
+        priority=item.get("priority", 0),
+        path=item.get("jsonPath", ""),
+    )
+
+
+def validate_definition(value: Json, cluster: Cluster) -> list[Cause]:
+    """What a definition has to satisfy."""
+    spec = value.get("spec", {})
+    names = spec.get("names") or {}
+    causes: list[Cause] = []
+    group, plural = spec.get("group", ""), names.get("plural", "")
+    expected = f"{plural}.{group}"
+    if value["metadata"].get("name") != expected:
+        causes.append(
+            invalid_value("metadata.name", value["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
+        )
+    if not group:
+        causes.append(required("spec.group"))
+    elif subdomain_problem(group):
+        causes.append(invalid_value("spec.group", group, subdomain_problem(group)))
+    elif group.endswith((".k8s.io", ".kubernetes.io")) and not approved(value):
+        why = 'protected groups must have approval annotation "api-approved.kubernetes.io", see '
+        link = "https://github.com/kubernetes/enhancements/pull/1111"
+        causes.append(required("metadata.annotations[api-approved.kubernetes.io]", why + link))
+    elif "." not in group:
+        causes.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
+    if spec.get("scope") not in ("Namespaced", "Cluster"):
+        causes.append(
+            required("spec.scope")
+            if not spec.get("scope")
+            else Cause(
+                "FieldValueNotSupported",
+                f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"',
+                "spec.scope",
+            )
+        )
+    for name in ("plural", "singular", "kind", "listKind"):
+        text = names.get(name, "")
+        if not text:
+            causes.append(required(f"spec.names.{name}"))
+        elif label_1035_problem(text.lower()):
+            causes.append(invalid_value(f"spec.names.{name}", text, label_1035_problem(text.lower())))
+    versions = spec.get("versions") or []
+    storage = [item for item in versions if item.get("storage")]
+    if not versions or len(storage) != 1:
+        causes.append(
+            invalid_value("spec.versions", versions, "must have exactly one version marked as storage version")
+        )
+    for index, version in enumerate(versions):
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        if schema is None:
+            causes.append(required(path))
+        elif schema.get("type") != "object":
+            causes.append(
+                required(f"{path}.type", "must not be empty at the root")
+                if not schema.get("type")
+                else invalid_value(f"{path}.type", schema["type"], "must be object at the root")
+            )
+        else:
+            causes += structural_problems(schema, path)
+    builtin = cluster.registry.groups().get(group)
+    if builtin and any(
+        kind.group == group and kind.custom is None and kind.plural == plural for kind in cluster.registry
+    ):
+        causes.append(invalid_value("spec.group", group, "this resource is built in"))
+    return causes
+
+
+def approved(definition: Json) -> bool:
+    """Whether a definition in a group of the project says that the project agreed."""
+    return bool((definition["metadata"].get("annotations") or {}).get("api-approved.kubernetes.io"))
+
+
+def structural_problems(schema: Any, path: str) -> list[Cause]:
+    """Where a schema is not structural: every node says its type."""
+    causes: list[Cause] = []
+    if not isinstance(schema, dict):
+        return [invalid_value(path, schema, "must be an object")]
+    free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
+    if not schema.get("type") and not free:
+        causes.append(required(f"{path}.type", "must not be empty for specified object fields"))
+    for name, inner in (schema.get("properties") or {}).items():
+        causes += structural_problems(inner, f"{path}.properties[{name}]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        causes += structural_problems(schema["additionalProperties"], f"{path}.additionalProperties")
+    if isinstance(schema.get("items"), dict):
+        causes += structural_problems(schema["items"], f"{path}.items")
+    elif schema.get("type") == "array":
+        causes.append(required(f"{path}.items", "must be specified"))
+    return causes

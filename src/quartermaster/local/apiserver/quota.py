@@ -1,0 +1,247 @@
+"""ResourceQuota and LimitRange: what a namespace may hold, and what a container gets when it does not say.
+
+Usage is counted from the objects themselves when a quota is asked, so it cannot drift; ``status.used`` of the quota is
+written along with the object that changed it. Scopes understood: Terminating, NotTerminating, BestEffort, NotBestEffort
+and PriorityClass by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from quartermaster.local.apiserver.admission import Admission, Operation
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.codec import load
+from quartermaster.local.apiserver.defaults import qos_class
+from quartermaster.local.apiserver.errors import Json, forbidden
+from quartermaster.local.apiserver.quantity import canonical, parse
+
+_COUNTED = {
+    "pods": "pods",
+    "services": "services",
+    "configmaps": "configmaps",
+    "secrets": "secrets",
+    "persistentvolumeclaims": "persistentvolumeclaims",
+    "replicationcontrollers": "replicationcontrollers",
+    "resourcequotas": "resourcequotas",
+}
+
+
+def install(admission: Admission, cluster: Cluster) -> None:
+    """Add both plugins."""
+    limits, quotas = _Limits(cluster), _Quotas(cluster)
+    admission.mutating.append(limits.fill)
+    admission.validating += [limits.check, quotas.check]
+
+
+class _Limits:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def _ranges(self, operation: Operation) -> list[Json]:
+        if operation.kind.table != "pods" or operation.verb != "CREATE" or operation.subresource:
+            return []
+        records = self._cluster.store.table("limitranges").records(operation.key[0])
+        return [limit for record in records for limit in load(record.raw).get("spec", {}).get("limits") or ()]
+
+    def fill(self, operation: Operation) -> None:
+        """Give containers the limits and requests that they do not say."""
+        for limit in self._ranges(operation):
+            if limit.get("type") != "Container":
+                continue
+            for container in _containers(operation.value):
+                resources = container.setdefault("resources", {})
+                for group, usual in (("limits", limit.get("default")), ("requests", limit.get("defaultRequest"))):
+                    for name, amount in (usual or {}).items():
+                        resources.setdefault(group, {}).setdefault(name, amount)
+            operation.value["status"]["qosClass"] = qos_class(operation.value["spec"])
+
+    def check(self, operation: Operation) -> None:
+        """Refuse what is outside a range."""
+        wrong = []
+        for limit in self._ranges(operation):
+            kind = limit.get("type")
+            if kind == "Container":
+                parts = [container.get("resources", {}) for container in _containers(operation.value)]
+            elif kind == "Pod":
+                parts = [_summed(operation.value)]
+            else:
+                continue
+            for resources in parts:
+                wrong += _outside(limit, resources, str(kind))
+        if wrong:
+            raise forbidden("pods", "", operation.key[1], wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")
+
+
+def _containers(pod: Json) -> list[Json]:
+    spec = pod.get("spec", {})
+    return [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+
+
+def _summed(pod: Json) -> Json:
+    found: dict[str, dict[str, Fraction]] = {"requests": {}, "limits": {}}
+    for container in pod.get("spec", {}).get("containers") or ():
+        for group, sums in found.items():
+            for name, amount in (container.get("resources", {}).get(group) or {}).items():
+                sums[name] = sums.get(name, Fraction(0)) + parse(str(amount))
+    return {group: {name: _text(amount) for name, amount in sums.items()} for group, sums in found.items()}
+
+
+def _outside(limit: Json, resources: Json, kind: str) -> list[str]:
+    wrong = []
+    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    for name, least in (limit.get("min") or {}).items():
+        if name not in requests:
+            wrong.append(f"minimum {name} usage per {kind} is {least}.  No request is specified")
+        elif parse(requests[name]) < parse(least):
+            wrong.append(f"minimum {name} usage per {kind} is {least}, but request is {requests[name]}")
+    for name, most in (limit.get("max") or {}).items():
+        if name not in limits:
+            wrong.append(f"maximum {name} usage per {kind} is {most}.  No limit is specified")
+        elif parse(limits[name]) > parse(most):
+            wrong.append(f"maximum {name} usage per {kind} is {most}, but limit is {limits[name]}")
+    return wrong
+
+
+class _Quotas:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def check(self, operation: Operation) -> None:
+        """Refuse what would exceed a quota, and write down what is used."""
+        if operation.verb != "CREATE" or operation.subresource or not operation.kind.namespaced:
+            return
+        namespace = operation.key[0]
+        table = self._cluster.store.table("resourcequotas")
+        if not table.objects.get(namespace):
+            return
+        asked = usage_of(operation.kind.table, operation.value)
+        for record in list(table.records(namespace)):
+            quota = load(record.raw)
+            hard = quota.get("spec", {}).get("hard") or {}
+            wanted = {name: asked[name] for name in hard if name in asked}
+            if not wanted or not _in_scope(quota, operation):
+                continue
+            self._demands(operation, quota, hard)
+            used = self._used(namespace, quota)
+            over = {
+                name: amount
+                for name, amount in wanted.items()
+                if used.get(name, Fraction(0)) + amount > parse(str(hard[name]))
+            }
+            if over:
+                limits = ",".join(f"{name}={hard[name]}" for name in sorted(over))
+                raise forbidden(
+                    operation.kind.plural,
+                    operation.kind.group,
+                    operation.key[1],
+                    f"exceeded quota: {quota['metadata']['name']}, requested: {_shown(wanted, over)}, "
+                    f"used: {_shown(used, over)}, limited: {limits}",
+                )
+            if not operation.options.dry_run:
+                total = {name: used.get(name, Fraction(0)) + wanted.get(name, Fraction(0)) for name in hard}
+                quota["status"] = {"hard": hard, "used": {name: _text(amount) for name, amount in total.items()}}
+                kind = self._cluster.registry.stored("resourcequotas")
+                assert kind is not None, "quotas are built in"
+                self._cluster.put(kind, quota, record)
+
+    def _demands(self, operation: Operation, quota: Json, hard: Json) -> None:
+        """A quota on cpu or memory makes every container say how much."""
+        if operation.kind.table != "pods":
+            return
+        missing = set()
+        for name in hard:
+            group, _, resource = name.rpartition(".")
+            if resource in ("cpu", "memory") and group in ("", "requests", "limits"):
+                for container in operation.value["spec"].get("containers") or ():
+                    if resource not in (container.get("resources", {}).get(group or "requests") or {}):
+                        missing.add(name)
+        if missing:
+            names = operation.value["spec"].get("containers") or ()
+            text = "; ".join(f"{name} for: {','.join(item['name'] for item in names)}" for name in sorted(missing))
+            raise forbidden(
+                "pods", "", operation.key[1], f"failed quota: {quota['metadata']['name']}: must specify {text}"
+            )
+
+    def _used(self, namespace: str, quota: Json) -> dict[str, Fraction]:
+        hard = quota["spec"]["hard"]
+        found: dict[str, Fraction] = {}
+        for table in list(self._cluster.store.tables.values()):
+            if table.name not in _COUNTED and f"count/{table.name}" not in hard:
+                continue
+            for record in table.records(namespace):
+                value = load(record.raw)
+                if table.name == "pods" and not scoped(quota, value):
+                    continue
+                for name, amount in usage_of(table.name, value).items():
+                    if name in hard:
+                        found[name] = found.get(name, Fraction(0)) + amount
+        return found
+
+
+def usage_of(table: str, value: Json) -> dict[str, Fraction]:
+    """What one object counts for."""
+    one = Fraction(1)
+    found = {f"count/{table}": one}
+    if table in _COUNTED:
+        found[_COUNTED[table]] = one
+    if table == "pods":
+        if value.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            return {f"count/{table}": one}
+        summed = _summed(value)
+        for group in ("requests", "limits"):
+            for name, amount in summed[group].items():
+                found[f"{group}.{name}"] = parse(amount)
+                if group == "requests" and name in ("cpu", "memory", "ephemeral-storage"):
+                    found[name] = parse(amount)
+    elif table == "persistentvolumeclaims":
+        storage = value.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
+        if storage:
+            found["requests.storage"] = parse(str(storage))
+    elif table == "services":
+        kind = value.get("spec", {}).get("type")
+        if kind == "LoadBalancer":
+            found["services.loadbalancers"] = one
+        if kind in ("NodePort", "LoadBalancer"):
+            found["services.nodeports"] = one
+    return found
+
+
+def _in_scope(quota: Json, operation: Operation) -> bool:
+    return operation.kind.table != "pods" or scoped(quota, operation.value)
+
+
+def scoped(quota: Json, pod: Json) -> bool:
+    """Whether a quota is about a pod."""
+    spec, pod_spec = quota.get("spec", {}), pod.get("spec", {})
+    clauses = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
+    clauses += (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
+    best_effort = pod.get("status", {}).get("qosClass") == "BestEffort"
+    for clause in clauses:
+        name, operator, values = clause["scopeName"], clause.get("operator", "Exists"), clause.get("values") or ()
+        if name == "PriorityClass":
+            own = pod_spec.get("priorityClassName", "")
+            holds = {"In": own in values, "NotIn": own not in values, "Exists": bool(own), "DoesNotExist": not own}[
+                operator
+            ]
+        else:
+            holds = {
+                "Terminating": "activeDeadlineSeconds" in pod_spec,
+                "NotTerminating": "activeDeadlineSeconds" not in pod_spec,
+                "BestEffort": best_effort,
+                "NotBestEffort": not best_effort,
+            }.get(name, True)
+        if not holds:
+            return False
+    return True
+
+
+def _shown(amounts: dict[str, Fraction], names: Iterable[str]) -> str:
+    return ",".join(f"{name}={_text(amounts.get(name, Fraction(0)))}" for name in sorted(names))
+
+
+def _text(amount: Fraction) -> str:
+    if amount.denominator == 1:
+        return canonical(f"{amount.numerator}")
+    return canonical(f"{-(-amount.numerator * 1000 // amount.denominator)}m")

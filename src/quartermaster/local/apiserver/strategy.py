@@ -1,0 +1,134 @@
+"""What differs between kinds when they are written: what starts at zero, what a write may touch, what counts.
+
+The rules of k8s.io/kubernetes/pkg/registry/*/strategy.go as data: which kinds have a status of their own, which count
+generations, which names change under ``spec`` without counting.
+"""
+
+from __future__ import annotations
+
+from quartermaster.local.apiserver.errors import Json
+from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.normal import fill
+from quartermaster.local.apiserver.schemas import Type
+
+_COUNTS = frozenset(
+    (
+        "pods",
+        "replicationcontrollers",
+        "deployments.apps",
+        "replicasets.apps",
+        "statefulsets.apps",
+        "daemonsets.apps",
+        "jobs.batch",
+        "cronjobs.batch",
+        "ingresses.networking.k8s.io",
+        "podtemplates",
+        "ingressclasses.networking.k8s.io",
+        "networkpolicies.networking.k8s.io",
+        "poddisruptionbudgets.policy",
+        "priorityclasses.scheduling.k8s.io",
+        "endpointslices.discovery.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
+        "podgroups.scheduling.k8s.io",
+        "workloads.scheduling.k8s.io",
+    )
+)
+"""Tables whose objects have metadata.generation; custom resources all have."""
+
+_KEEPS_STATUS = frozenset(("nodes", "apiservices.apiregistration.k8s.io"))
+"""Created with the status they come with."""
+
+_SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
+
+_SERVER_METADATA = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+)
+
+
+def counts_generation(kind: Kind) -> bool:
+    """Whether it has a generation."""
+    return kind.custom is not None or kind.table in _COUNTS
+
+
+def own_status(kind: Kind) -> bool:
+    """Whether status is written only through its subresource."""
+    return "status" in kind.subresources
+
+
+def prepare_create(kind: Kind, value: Json, type_: Type) -> None:
+    """Before an object is first stored."""
+    metadata = value["metadata"]
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        metadata.pop(name, None)
+    if counts_generation(kind):
+        metadata["generation"] = 1
+    if own_status(kind) and kind.table not in _KEEPS_STATUS:
+        value.pop("status", None)
+        if kind.custom is None:
+            value["status"] = {}
+            fill(value["status"], type_.fields["status"].type)
+
+
+def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> None:
+    """Before an object is stored again: restore what this path may not change, and count."""
+    metadata, known = value.setdefault("metadata", {}), old["metadata"]
+    for name in _SERVER_METADATA:
+        if name in known:
+            metadata[name] = known[name]
+        else:
+            metadata.pop(name, None)
+    if subresource == "status":
+        status = value.get("status")
+        for name in [name for name in value if name not in ("metadata", "status", "kind", "apiVersion")]:
+            del value[name]
+        for name, item in old.items():
+            if name not in ("metadata", "status"):
+                value[name] = item
+        if status is not None:
+            value["status"] = status
+        # Only built-in kinds let metadata change with the status: not what names, owns or keeps the object.
+        if kind.custom is not None:
+            kept = metadata.get("managedFields")
+            value["metadata"] = metadata = dict(known)
+            if kept is not None:
+                metadata["managedFields"] = kept
+        else:
+            for name in ("ownerReferences", "finalizers") if kind.table != "nodes" else ():
+                if name in known:
+                    metadata[name] = known[name]
+                else:
+                    metadata.pop(name, None)
+    elif own_status(kind) and kind.table != "nodes":
+        if "status" in old:
+            value["status"] = old["status"]
+        else:
+            value.pop("status", None)
+    elif kind.table == "nodes":
+        value["status"] = old.get("status", {})
+    if counts_generation(kind) and subresource != "status" and differs(kind, value, old):
+        metadata["generation"] = known.get("generation", 0) + 1
+
+
+def differs(kind: Kind, value: Json, old: Json) -> bool:
+    """Whether what was asked for changed."""
+    if kind.custom is None and kind.table not in _SPECLESS and ("spec" in value or "spec" in old):
+        return bool(value.get("spec") != old.get("spec"))
+    ignored = ("metadata", "status") if own_status(kind) else ("metadata",)
+    return {key: item for key, item in value.items() if key not in ignored} != {
+        key: item for key, item in old.items() if key not in ignored
+    }

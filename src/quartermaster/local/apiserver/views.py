@@ -1,0 +1,108 @@
+"""How stored bytes become what a client asked for: another version, a table, metadata alone, YAML.
+
+The stored form is sent as it is, and is the common case; everything else decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from quartermaster.local.apiserver.cluster import Cluster, head
+from quartermaster.local.apiserver.codec import encode, load
+from quartermaster.local.apiserver.conversion import convert
+from quartermaster.local.apiserver.errors import Json
+from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.negotiation import Form
+from quartermaster.local.apiserver.store import Record
+from quartermaster.local.apiserver.tables import table_of
+
+META = "meta.k8s.io/v1"
+
+
+@dataclass(slots=True)
+class View:
+    """One kind in one form, for one request. `include` is includeObject of tables: Metadata, Object or None."""
+
+    cluster: Cluster
+    kind: Kind
+    form: Form
+    include: str = "Metadata"
+    headings: bool = True
+    """Whether a table still has to say its columns: the events of a watch do so once."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for views that send the same bytes."""
+        return (self.kind.gvk, id(self.kind.custom), self.form.shape, self.include, self.headings)
+
+    @property
+    def stored(self) -> bool:
+        """Whether records are sent as they are."""
+        return self.form.shape == "object" and self._storage() is self.kind
+
+    def _storage(self) -> Kind:
+        return self.cluster.registry.stored(self.kind.table) or self.kind
+
+    def value(self, raw: bytes) -> Json:
+        """A stored object in this version, decoded."""
+        return convert(load(raw), self._storage(), self.kind)
+
+    def bytes_of(self, raw: bytes) -> bytes:
+        """One stored object as this client wants it."""
+        if self.stored:
+            return raw
+        return encode(self.present(self.value(raw)))
+
+    def present(self, value: Json) -> Json:
+        """An object of this version, in this form."""
+        if self.form.shape == "metadata":
+            return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": value["metadata"]}
+        if self.form.shape == "table":
+            table = table_of(self.kind, [value], now=self.cluster.clock(), include=self.include)
+            if not self.headings:
+                table["columnDefinitions"] = None
+            return table | {"metadata": {"resourceVersion": value["metadata"].get("resourceVersion", "")}}
+        return value
+
+    def event(self, kind: bytes, record: Record, forms: dict[object, bytes] | None) -> bytes:
+        """One line of a watch. `forms` keeps encodings that other watchers can use too."""
+        if self.stored:
+            body = record.raw
+        else:
+            key = (*self.key, record.revision)
+            known = forms.get(key) if forms is not None else None
+            body = known if known is not None else self.bytes_of(record.raw)
+            if forms is not None:
+                forms[key] = body
+            self.headings = False
+        return b'{"type":"' + kind + b'","object":' + body + b"}\n"
+
+    def listing(self, records: Iterable[Record], metadata: Json) -> bytes:
+        """A list."""
+        if self.form.shape == "table":
+            values = [self.value(record.raw) for record in records]
+            made = table_of(self.kind, values, now=self.cluster.clock(), include=self.include)
+            return encode(made | {"metadata": metadata})
+        if self.form.shape == "metadata":
+            items = [
+                {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": load(record.raw)["metadata"]}
+                for record in records
+            ]
+            return encode(
+                {"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items}
+            )
+        start = encode({"kind": self.kind.listed_as, "apiVersion": self.kind.api_version, "metadata": metadata})[:-1]
+        return start + b',"items":[' + b",".join(self._items(records)) + b"]}"
+
+    def _items(self, records: Iterable[Record]) -> list[bytes]:
+        if not self.stored:
+            return [encode(self.value(record.raw)) for record in records]
+        if self.kind.custom is not None:
+            return [record.raw for record in records]
+        # Items of typed lists do not repeat what the list says.
+        cut = len(head(self.kind))
+        return [b"{" + record.raw[cut:] for record in records]
+
+
+ViewOf = Callable[[Kind], View]
