@@ -1,6 +1,6 @@
 """CEL, the expression language of Kubernetes: rules of custom resources and admission policies.
 
-The language is a library's (docs/decisions/0008-cel.md); here are the functions that Kubernetes adds to it, and the
+The language is a library's (docs/decisions/0010-cel.md); here are the functions that Kubernetes adds to it, and the
 walk of a schema that finds its ``x-kubernetes-validations``. An expression that cannot be compiled or fails is an error
 of its own, never a pass.
 """
