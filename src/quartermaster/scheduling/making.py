@@ -167,7 +167,9 @@ class Making:
             max_moves=self.rules.max_moves,
         )
         start = self._start = room.mark()
-        note = self._search(group, room) or self._overdrawn(group, room)
+        note = self._search(group, room)
+        if note is None:
+            note = self._overdrawn(group, room)
         if note is None:
             self._commit(group, room, action)
             return None
