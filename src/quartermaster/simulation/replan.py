@@ -3,10 +3,13 @@
 A replan by first fit, in which running jobs keep their places if they can, is followed on the room's numbers first.
 The cycle then decides on those jobs alone that start, move or stop. That is the same decision: whoever stays holds
 nothing that a job in front of him took, so it makes no difference to the others whether he is taken off first.
+
+`could_make_room` asks the same of a cycle that makes room for those that wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 from quartermaster.simulation.progress import Places, Progress, order_of
@@ -64,3 +67,25 @@ def _places(room: Capacity, progress: Progress) -> Places | None:
     if progress.running and room.has(progress.places):
         return progress.places
     return room.first_fit(progress.job.gpus) if room.fits(progress.job.gpus) else None
+
+
+def could_make_room(room: Capacity, line: WaitingLine, running: Iterable[Progress], *, entitled: float) -> bool:
+    """Whether making room could help anyone who waits: cheap, and never no where a cycle would say yes.
+
+    Someone might be moved aside if there is enough free but in the wrong places; a queue might reclaim if another holds
+    more than the `entitled` GPUs of each; and a job might preempt one of its queue that has a lower priority.
+    """
+    held: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    for progress in running:
+        queue, priority = progress.group.queue, progress.group.priority
+        held[queue] = held.get(queue, 0) + progress.job.gpus
+        lowest[queue] = min(lowest.get(queue, priority), priority)
+    rich = {queue for queue, gpus in held.items() if gpus > entitled}
+    for head in line.heads():
+        queue, gpus = head.group.queue, head.job.gpus
+        if gpus <= room.free and not room.fits(gpus):
+            return True
+        if rich - {queue} or lowest.get(queue, head.group.priority) < head.group.priority:
+            return True
+    return False
