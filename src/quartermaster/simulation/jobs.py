@@ -169,7 +169,8 @@ class JobSimulation:
             actions=ROOM if chosen.preempt else (Action.ALLOCATE,),
             rules=Rules(reservations=int(self._backfills)),
         )
-        self._entitled = shape.gpus / len({job.queue for job in trace.jobs})
+        self._queues = len({job.queue for job in trace.jobs})
+        self._worth_it = self._makes_room
         self._rng = np.random.default_rng(seed)
         self._running: list[Progress] = []
         self._line = WaitingLine()
@@ -336,8 +337,10 @@ class JobSimulation:
         room, line, policies = self._room, self._line, self._policies
         if self._order is not None and self._order.strict:
             return line.in_turn(room)
-        if self._makes_room and could_make_room(room, line, self._running, entitled=self._entitled):
-            return line.first(room)
+        if self._makes_room:
+            self._worth_it = could_make_room(room, line, self._running, queues=self._queues)
+            if self._worth_it:
+                return line.first(room)
         if self._backfills:
             return line.could_pass(room)
         if not policies.replan:
@@ -354,7 +357,7 @@ class JobSimulation:
         running: list[PodGroup] = []
         if self._backfills:
             groups = [self._with_times(progress) for progress in offered]
-        if self._backfills or self._makes_room:
+        if self._backfills or self._worth_it:
             running = [replace(p.group, started=p.since, runtime=max(0.0, p.ends - p.since)) for p in self._running]
         plan = cycle(
             state.borrow(), self._policies, groups=groups, running=running, now=now, rng=self._rng, demand=demand

@@ -20,8 +20,8 @@ class Job:
     `duration` is the time it computes, on its GPUs and uninterrupted; `overhead` is paid on top, by the trace's rule.
     `iterations` times `iteration_s` is the same time in the trace's own grain: simulators that count iterations
     multiply in that order, and exact reproduction has to. `priority` counts where jobs preempt by it. `deadline` is
-    absolute. `model` is what is trained, where the trace says so. `pace`, where speed depends on placement, gives the seconds of an iteration on so many GPUs of
-    each node; `iteration_s` is then that of the fewest nodes.
+    absolute. `model` is what is trained, where the trace says so. `pace`, where speed depends on placement, gives the
+    seconds of an iteration on so many GPUs of each node; `iteration_s` is then that of the fewest nodes.
     """
 
     name: str
