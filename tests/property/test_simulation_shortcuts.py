@@ -10,10 +10,8 @@ from quartermaster.simulation.results import Run
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 from quartermaster.simulation.traces.jobs import Job, JobTrace, job_trace
 
-POLICIES = (
-    "fifo", "sjf", "srtf", "srsf", "tiresias", "best-fit", "spread", "quartermaster",
-    "quartermaster+preempt", "bin-pack+preempt",
-)  # fmt: skip
+POLICIES = ("fifo", "sjf", "srtf", "srsf", "tiresias", "best-fit", "spread", "quartermaster")
+MAKING_ROOM = ("quartermaster+preempt", "bin-pack+preempt", "quartermaster+preempt+backfill")
 
 
 class _Everything(JobSimulation):
@@ -75,6 +73,20 @@ def test_leaving_out_those_that_cannot_start_changes_nothing(trace: JobTrace, po
     assert _run(JobSimulation, trace, policy) == _run(_Everything, trace, policy)
 
 
+class _Insistent(JobSimulation):
+    """Has every cycle look for victims, whether that could help or not."""
+
+    def _offer(self) -> list[Progress]:
+        self._worth_it = True
+        return self._line.first(self._room)
+
+
+@given(traces(), st.sampled_from(MAKING_ROOM[:2]))
+@settings(deadline=None)
+def test_victims_are_looked_for_wherever_it_helps(trace: JobTrace, policy: str) -> None:
+    assert _run(JobSimulation, trace, policy) == _run(_Insistent, trace, policy)
+
+
 class _Counted(JobSimulation):
     """Counts cycles at an instant, and checks what the nodes hold after each against what the jobs hold."""
 
@@ -94,7 +106,7 @@ class _Counted(JobSimulation):
         return done
 
 
-@given(traces(), st.sampled_from(("quartermaster+preempt", "best-fit+preempt", "quartermaster+preempt+backfill")))
+@given(traces(), st.sampled_from(MAKING_ROOM))
 @settings(deadline=None)
 def test_making_room_ends_and_loses_no_work(trace: JobTrace, policy: str) -> None:
     simulation = _Counted(trace, policy=policy, seed=1, overhead=trace.overhead_rule)
