@@ -45,7 +45,7 @@ def figures() -> Iterator[Figure]:
     several = _trace(SEVERAL_QUEUES)
     jobs = tuple(replace(job, overhead=RESTART) for job in several.jobs[:FIRST])
     cut = replace(several, name=f"{several.name}[:{FIRST}]", jobs=jobs)
-    yield from _of(cut, (*OURS, "quartermaster+preempt", *OTHERS))
+    yield from _of(cut, (*OURS, "quartermaster+preempt", "quartermaster+preempt+backfill", *OTHERS))
 
 
 def _trace(name: str) -> JobTrace:

@@ -82,7 +82,7 @@ class _Insistent(JobSimulation):
 
 
 @given(traces(), st.sampled_from(MAKING_ROOM[:2]))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_victims_are_looked_for_wherever_it_helps(trace: JobTrace, policy: str) -> None:
     assert _run(JobSimulation, trace, policy) == _run(_Insistent, trace, policy)
 
@@ -107,7 +107,7 @@ class _Counted(JobSimulation):
 
 
 @given(traces(), st.sampled_from(MAKING_ROOM))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_making_room_ends_and_loses_no_work(trace: JobTrace, policy: str) -> None:
     simulation = _Counted(trace, policy=policy, seed=1, overhead=trace.overhead_rule)
     ends = simulation.run()
