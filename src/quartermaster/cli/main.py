@@ -22,6 +22,7 @@ _SIMULATE_EXAMPLES = """\
 examples:
   quartermaster simulate --trace openb/default --policy quartermaster,fgd --seeds 10 --report report.html
   quartermaster simulate --trace philly-muri/trace1 --policy srtf,srsf,tiresias
+  quartermaster simulate --trace philly-muri/trace3 --policy quartermaster,quartermaster+backfill
   quartermaster simulate --format openb --nodes nodes.csv --pods pods.csv -o json
   quartermaster simulate --format philly-muri --jobs jobs.csv --cluster 8x8
 """
@@ -110,6 +111,12 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     how.add_argument(
         "--overhead", choices=("per-start", "per-event"), help="when jobs pay their start-up (default: the trace's)"
     )
+    how.add_argument(
+        "--locality",
+        metavar="FABRIC:NETWORK",
+        help="jobs are slower far apart: shares of a step that are NVLink and network traffic, such as 0.1:0.3",
+    )
+    how.add_argument("--rack", metavar="NODES", help="nodes of a rack (with --locality; default: all are in one)")
     how.add_argument("--workers", metavar="N", help="processes (default: one per core)")
     out = command.add_argument_group("results")
     out.add_argument("-o", "--output", choices=("table", "json", "csv"), default="table", help="form of the output")

@@ -16,6 +16,7 @@ from quartermaster import __version__
 from quartermaster.cli.progress import progress
 from quartermaster.model.errors import InvalidInput
 from quartermaster.simulation import experiment as runner
+from quartermaster.simulation.distance import Locality
 from quartermaster.simulation.report.export import to_csv, to_json
 from quartermaster.simulation.report.table import WIDE, render
 from quartermaster.simulation.results import Experiment, Provenance, Task
@@ -38,10 +39,11 @@ def command(options: argparse.Namespace) -> int:
     source = _source(options)
     trace = load(source)
     policies = _policies(options.policy, trace)
+    locality = _locality(options.locality, options.rack, trace)
     if isinstance(trace, JobTrace):
         seeds = _useful_seeds(seeds, policies)
     tasks = [
-        Task(source=source, policy=policy, seed=first + seed, until=until)
+        Task(source=source, policy=policy, seed=first + seed, until=until, locality=locality)
         for policy in policies
         for seed in range(seeds)
     ]
@@ -119,6 +121,21 @@ def _source(options: argparse.Namespace) -> TraceSource:
         overhead_rule=OverheadRule(options.overhead) if options.overhead else None,
         allow_unknown_models=options.allow_unknown_models,
     )
+
+
+def _locality(text: str | None, rack: str | None, trace: ClusterTrace | JobTrace) -> Locality | None:
+    if text is None:
+        if rack is not None:
+            raise InvalidInput(
+                "--rack", "says how far apart nodes are, and nothing depends on it", "give --locality too"
+            )
+        return None
+    if not isinstance(trace, JobTrace):
+        raise InvalidInput("--locality", f"in '{trace.name}' pods stay for ever, at no speed", "give a trace of jobs")
+    nodes = 0 if rack is None else whole("--rack", rack, low=1, high=trace.cluster.nodes)
+    locality = Locality.parse(text, rack=nodes)
+    locality.check(trace)
+    return locality
 
 
 def _policies(text: str | None, trace: ClusterTrace | JobTrace) -> list[str]:

@@ -81,6 +81,7 @@ class Policy(parts.Policy, frozen=True, kw_only=True):
     deserved_in_full: bool = False
     search_budget: int = 200_000
     idle_moves: int = 0
+    steady: bool = True
     reservations: int = 1
     forecast: int = 0
     forecast_groups: int = 100
@@ -198,8 +199,8 @@ def _budgets(written: Iterable[Allowance]) -> Iterable[DisruptionBudget]:
 
 _SWITCHES = (
     "queue_order", "victim_order", "staleness_grace", "consolidating", "saturation_multiplier", "max_moves", "history",
-    "deserved_in_full", "search_budget", "idle_moves", "reservations", "forecast", "forecast_groups", "ageing",
-    "ageing_cap",
+    "deserved_in_full", "search_budget", "idle_moves", "steady", "reservations", "forecast", "forecast_groups",
+    "ageing", "ageing_cap",
 )  # fmt: skip
 
 

@@ -22,8 +22,8 @@ Places = tuple[tuple[int, int], ...]
 class Progress:
     """A job on its way. `left` is computation that remains, in iterations; `attained` the seconds it has held GPUs.
 
-    `order` says who goes first: smaller before larger. `places` are what it holds; `spread` is where
-    that is if `places` do not say. `iteration_s` is its speed there.
+    `order` says who goes first: smaller before larger. `places` are what it holds, `since` when it started there;
+    `spread` is where that is if `places` do not say. `iteration_s` is its speed there.
     """
 
     index: int
@@ -37,6 +37,7 @@ class Progress:
     running: bool = False
     ends: float = math.inf
     first_start: float | None = None
+    since: float = 0.0
     starts: int = 0
     order: tuple[Any, ...] = ()
     places: Places = ()

@@ -3,10 +3,13 @@
 A replan by first fit, in which running jobs keep their places if they can, is followed on the room's numbers first.
 The cycle then decides on those jobs alone that start, move or stop. That is the same decision: whoever stays holds
 nothing that a job in front of him took, so it makes no difference to the others whether he is taken off first.
+
+`could_make_room` asks the same of a cycle that makes room for those that wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 from quartermaster.simulation.progress import Places, Progress, order_of
@@ -64,3 +67,44 @@ def _places(room: Capacity, progress: Progress) -> Places | None:
     if progress.running and room.has(progress.places):
         return progress.places
     return room.first_fit(progress.job.gpus) if room.fits(progress.job.gpus) else None
+
+
+def could_make_room(room: Capacity, line: WaitingLine, running: Iterable[Progress], *, queues: int) -> bool:
+    """Whether making room could help anyone who waits: cheap, and never no where a cycle would say yes.
+
+    Someone might be moved aside if there is enough free but in the wrong places; a job might preempt one of its queue
+    that has a lower priority; and a queue that stays within its fair share might reclaim if another has, or may get,
+    more than it deserves. All `queues` are entitled alike, so shares are those of one water level; a GPU of rounding
+    is left on it.
+    """
+    held: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    for progress in running:
+        queue, priority = progress.group.queue, progress.group.priority
+        held[queue] = held.get(queue, 0) + progress.job.gpus
+        lowest[queue] = min(lowest.get(queue, priority), priority)
+    waits = {queue: gpus for queue, gpus in line.gpus.items() if gpus}
+    demand = {queue: held.get(queue, 0) + waits.get(queue, 0) for queue in held | waits}
+    level = _water_level(demand.values(), room.total)
+    deserved = room.total / queues
+    rich = {queue for queue in demand if held.get(queue, 0) + (room.free if queue in waits else 0) > deserved}
+    for head in line.heads():
+        queue, gpus = head.group.queue, head.job.gpus
+        if gpus <= room.free and not room.fits(gpus):
+            return True
+        if lowest.get(queue, head.group.priority) < head.group.priority:
+            return True
+        if rich - {queue} and held.get(queue, 0) + gpus <= level + 1:
+            return True
+    return False
+
+
+def _water_level(demand: Iterable[int], total: float) -> float:
+    """The most that anyone gets when a total is divided evenly, and nobody gets more than he asks for."""
+    rising = sorted(demand)
+    for index, wanted in enumerate(rising):
+        even = total / (len(rising) - index)
+        if wanted > even:
+            return even
+        total -= wanted
+    return float(rising[-1]) if rising else 0.0

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from quartermaster.simulation.distance import Locality
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -26,13 +28,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One run to make. `until` is for pods that arrive, in clusters; `overhead` for jobs, "" as the trace says."""
+    """One run to make.
+
+    `until` is for pods that arrive, in clusters; for jobs are `overhead`, "" as the trace says, and `locality`, without
+    which speed does not depend on places (but where the trace has measured it).
+    """
 
     source: Any
     policy: str
     seed: int
     until: float = 1.3
     overhead: str = ""
+    locality: Locality | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from quartermaster.model.errors import InvalidInput
-from quartermaster.scheduling.policies.catalogue import find
 from quartermaster.simulation.arrivals import simulate_arrivals
 from quartermaster.simulation.jobs import simulate_jobs
 from quartermaster.simulation.results import Run, Task
 from quartermaster.simulation.traces.cluster import ClusterTrace
 from quartermaster.simulation.traces.jobs import JobTrace
 from quartermaster.simulation.traces.source import TraceSource
+from quartermaster.simulation.variants import variant
 
 
 @lru_cache(maxsize=2)
@@ -29,7 +29,12 @@ def default_policies(trace: ClusterTrace | JobTrace) -> list[str]:
 
 def check_policy(name: str, trace: ClusterTrace | JobTrace) -> None:
     """Raise `InvalidInput` if the policy is unknown or decides nothing on this kind of trace."""
-    if find(name).kind == "job" and not isinstance(trace, JobTrace):
+    chosen = variant(name)
+    if isinstance(trace, JobTrace):
+        return
+    if not chosen.plain:
+        raise InvalidInput(f"policy '{name}'", f"in '{trace.name}' pods stay for ever", f"give '{chosen.policy}'")
+    if chosen.kind == "job":
         raise InvalidInput(
             f"policy '{name}'",
             f"orders jobs, and '{trace.name}' has pods that stay for ever",
@@ -42,5 +47,5 @@ def simulate(task: Task) -> Run:
     trace = load(task.source)
     check_policy(task.policy, trace)
     if isinstance(trace, JobTrace):
-        return simulate_jobs(trace, policy=task.policy, seed=task.seed)
+        return simulate_jobs(trace, policy=task.policy, seed=task.seed, locality=task.locality)
     return simulate_arrivals(trace, policy=task.policy, seed=task.seed, until=task.until)

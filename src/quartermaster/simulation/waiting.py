@@ -249,12 +249,13 @@ class WaitingLine:
     def could_pass(self, room: Capacity) -> list[Progress]:
         """The jobs to decide on when only those may pass that delay nobody: who could start, and the first who cannot.
 
-        Whether a job may pass depends on how long it runs, so of each size `DEPTH` jobs are looked at.
+        Whether a job may pass depends on how long it runs, so of each queue and size `DEPTH` jobs are looked at.
         """
-        lines = {size: line for (_, size), line in self._lines.items()}
-        if not any(room.fits(size) for size in lines):
+        fits = {size: room.fits(size) for _, size in self._lines}
+        if not any(fits.values()):
             return []
-        return [p for size, line in lines.items() for p in (line[:DEPTH] if room.fits(size) else line[:1])]
+        lines = self._lines.items()
+        return [p for (_, size), line in lines for p in line[: DEPTH if fits[size] else 1]]
 
     def _in_front(self, chosen: dict[tuple[str, int], list[Progress]]) -> Iterator[Progress]:
         sizes = sorted({size for _, size in self._lines}, reverse=True)

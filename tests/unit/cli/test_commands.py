@@ -118,6 +118,28 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
             ["simulate", "--format", "philly-muri", "--jobs", "x.csv", "--cluster", "8by8"],
             "error: cluster: '8by8' is not a cluster shape; give NODESxGPUS, such as 8x8",
         ),
+        (
+            ["simulate", "--trace", "openb/default", "--policy", "fgd+preempt"],
+            "error: policy 'fgd+preempt': in 'openb/default' pods stay for ever; give 'fgd'",
+        ),
+        (
+            ["simulate", "--trace", "philly-muri/trace3", "--policy", "srtf+backfill"],
+            "error: policy 'srtf+backfill': 'srtf' has its own rules on who passes or stops; "
+            "leave the + away, or give a placement policy",
+        ),
+        (
+            ["simulate", "--trace", "philly-muri/trace3", "--locality", "0.1"],
+            "error: --locality: '0.1' is not FABRIC:NETWORK; give two shares, as 0.1:0.3",
+        ),
+        (
+            ["simulate", "--trace", "philly-pollux/0.5-1", "--locality", "0.1:0.3"],
+            "error: --locality: 'philly-pollux/0.5-1' has measured speeds by placement; "
+            "leave it out, or take another trace",
+        ),
+        (
+            ["simulate", "--trace", "philly-muri/trace3", "--rack", "4"],
+            "error: --rack: says how far apart nodes are, and nothing depends on it; give --locality too",
+        ),
         (["simulate", "--tracy"], "error: unrecognized arguments: --tracy (see: quartermaster --help)"),
         (["frobnicate"], None),
     ],

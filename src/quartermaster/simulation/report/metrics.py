@@ -93,6 +93,20 @@ _PLAIN: Final = {
         better="higher",
         meaning="Share of all GPU time, until the last job ends, that jobs held.",
     ),
+    "fairness_jain": Metric(
+        name="fairness_jain",
+        title="fairness",
+        unit="",
+        better="higher",
+        meaning="Jain's index over jobs of run time by completion time: 1 when all are slowed alike.",
+    ),
+    "queue_fairness_jain": Metric(
+        name="queue_fairness_jain",
+        title="fairness of queues",
+        unit="",
+        better="higher",
+        meaning="Jain's index over queues of the mean of that: 1 when no queue is served better than another.",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.podgroup import DEFAULT_PRIORITY
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 
 DEFAULT_QUEUE = "default"
@@ -18,9 +19,9 @@ class Job:
 
     `duration` is the time it computes, on its GPUs and uninterrupted; `overhead` is paid on top, by the trace's rule.
     `iterations` times `iteration_s` is the same time in the trace's own grain: simulators that count iterations
-    multiply in that order, and exact reproduction has to. `deadline` is absolute. `model` is what is trained, where
-    the trace says so. `pace`, where speed depends on placement, gives the seconds of an iteration on so many GPUs of
-    each node; `iteration_s` is then that of the fewest nodes.
+    multiply in that order, and exact reproduction has to. `priority` counts where jobs preempt by it. `deadline` is
+    absolute. `model` is what is trained, where the trace says so. `pace`, where speed depends on placement, gives the
+    seconds of an iteration on so many GPUs of each node; `iteration_s` is then that of the fewest nodes.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Job:
     gpus: int
     duration: float
     overhead: float = 0.0
+    priority: int = DEFAULT_PRIORITY
     deadline: float | None = None
     owner: str = ""
     model: str = ""

@@ -2,6 +2,7 @@
 
 An iteration takes 1.5 % longer than its recorded time (the tax that simulator puts on every job that runs alone), and
 work is the number of iterations: the recorded duration, the gap to the next job and the stage times are not used.
+Priority 1 (AntMan's guaranteed jobs) is one above 0, and counts only where jobs preempt by priority.
 `iteration_s` is rounded first and `duration` is a product of it, in the order in which the published digits were
 computed.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from quartermaster.model.podgroup import DEFAULT_PRIORITY
 from quartermaster.simulation.traces.cluster import ClusterShape, OverheadRule
 from quartermaster.simulation.traces.column import integer, number, text
 from quartermaster.simulation.traces.jobs import DEFAULT_QUEUE, Job, JobTrace, job_trace
@@ -40,6 +42,7 @@ _SUBMIT = number(name="submit_time", wanted="milliseconds from the start of the 
 _ITERATIONS = number(name="iterations", wanted="iterations of the job", positive=True)
 _MODEL = text(name="model_name", wanted=f"one of {', '.join(START_UP)}")
 _ITERATION = number(name="iteration_time", wanted="milliseconds of one iteration", positive=True)
+_PRIORITY = text(name="priority", wanted="0 or 1", default="")
 _UNUSED = (
     text(name="batch_size", wanted="samples in a batch", default=""),
     text(name="duration", wanted="milliseconds the job ran", default=""),
@@ -51,10 +54,9 @@ _UNUSED = (
         wanted="milliseconds of the network or storage stage",
         default="",
     ),
-    text(name="priority", wanted="0 or 1", default=""),
 )
 
-JOB_COLUMNS: Final = (_ID, _GPUS, _SUBMIT, _ITERATIONS, _MODEL, _ITERATION, *_UNUSED)
+JOB_COLUMNS: Final = (_ID, _GPUS, _SUBMIT, _ITERATIONS, _MODEL, _ITERATION, *_UNUSED, _PRIORITY)
 
 
 def read_muri(
@@ -79,6 +81,7 @@ def read_muri(
         table[_ITERATIONS],
         models,
         table[_ITERATION],
+        table[_PRIORITY],
     )
     return job_trace(
         name=name,
@@ -92,11 +95,12 @@ def read_muri(
                 gpus=gpus,
                 duration=iterations * (TAX * milliseconds / 1000),
                 overhead=start_up(model=model, gpus=gpus),
+                priority=DEFAULT_PRIORITY + (priority == "1"),
                 model=model,
                 iterations=iterations,
                 iteration_s=TAX * milliseconds / 1000,
             )
-            for identifier, gpus, submit, iterations, model, milliseconds in zip(*columns, strict=True)
+            for identifier, gpus, submit, iterations, model, milliseconds, priority in zip(*columns, strict=True)
         ),
     )
 
