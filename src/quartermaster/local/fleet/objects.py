@@ -1,5 +1,7 @@
-"""A machine as the objects that a real one has in a cluster: a Node with GFD, topograph and zone labels and what its
-device plugins offer, and the ResourceSlice of NVIDIA's DRA driver. Pure.
+"""A machine as the objects that a real one has in a cluster. Pure.
+
+They are a Node with GFD, topograph and zone labels and what its device plugins offer, and the ResourceSlice of NVIDIA's
+DRA driver.
 
 Names and shapes follow gpu-feature-discovery, topograph (old and new keys) and dra-driver-nvidia-gpu. Identities are
 made from the node's name, so the same fleet is the same cluster every time.
@@ -20,6 +22,8 @@ NODES_PER_LEAF = 4
 PODS = 110
 _NAMESPACE = uuid.UUID("6f1b51a4-6a25-4ca6-9d0c-6f0f1f4f7a10")
 DRIVER = "gpu.nvidia.com"
+_DRIVEN = f"device.driver == '{DRIVER}'"
+_TYPE = f"device.attributes['{DRIVER}'].type"
 
 
 def names(pool: Pool, taken: set[str]) -> Iterator[str]:
@@ -142,7 +146,7 @@ def _labels(pool: Pool, kind: Machine, name: str, index: int) -> dict[str, str]:
         "node.kubernetes.io/instance-type": pool.preset,
         "topology.kubernetes.io/region": "local",
         "topology.kubernetes.io/zone": f"local-{pool.zone}",
-        "quartermaster.dev/pool": stem(pool),
+        marks.POOL: stem(pool),
         "karpenter.sh/capacity-type": "spot" if pool.spot else "on-demand",
     }
     if not kind.gpus:
@@ -221,15 +225,7 @@ def device_classes() -> list[Json]:
             "apiVersion": "resource.k8s.io/v1",
             "kind": "DeviceClass",
             "metadata": {"name": name},
-            "spec": {
-                "selectors": [
-                    {
-                        "cel": {
-                            "expression": f"device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == '{kind}'"
-                        }
-                    }
-                ]
-            },
+            "spec": {"selectors": [{"cel": {"expression": f"{_DRIVEN} && {_TYPE} == '{kind}'"}}]},
         }
         for name, kind in ((DRIVER, "gpu"), ("mig.nvidia.com", "mig"))
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from quartermaster.kube.api import MERGE, Api, Json, Refused
 from quartermaster.local.fleet import marks
@@ -65,7 +67,7 @@ async def remove(api: Api, name: str) -> list[str]:
     found = [
         item["metadata"]["name"]
         for item in answer["items"]
-        if name in (item["metadata"]["name"], item["metadata"].get("labels", {}).get(marks.OURS + "pool"))
+        if name in (item["metadata"]["name"], item["metadata"].get("labels", {}).get(marks.POOL))
     ]
     if not found:
         raise InvalidInput(f"'{name}'", "is neither a node nor a pool", "see: quartermaster fleet list")
@@ -74,44 +76,53 @@ async def remove(api: Api, name: str) -> list[str]:
     return found
 
 
-async def break_node(
-    api: Api, name: str, fault: str, *, gpus: str = "0", code: int = 79, factor: float = 1.5, config: str = ""
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong: `kind` is one of `FAULTS`; the rest is for xid, straggler and mig."""
+
+    kind: str
+    gpus: str = "0"
+    code: int = 79
+    factor: float = 1.5
+    config: str = ""
+
+    def patch(self) -> Json:
+        """The marks on a node; raises InvalidInput."""
+        match self.kind:
+            case "not-ready" | "drain" | "spot" | "vanish":
+                return _marked({marks.FAULT: self.kind})
+            case "xid":
+                if not all(part.isdecimal() for part in self.gpus.split(",")):
+                    raise InvalidInput("--gpus", f"'{self.gpus}' is no list of devices", "give indexes such as 0,3")
+                return _marked({marks.XID: f"{self.code}:{self.gpus}"})
+            case "straggler":
+                if not 1 <= self.factor <= 1000:
+                    raise InvalidInput("--factor", f"{self.factor} is out of range", "give 1 to 1000 times")
+                return _marked({marks.SLOWDOWN: f"{self.factor:g}"})
+            case "mig":
+                if not self.config:
+                    raise InvalidInput("--config", "is not given", "name a configuration such as all-1g.10gb")
+                return {"metadata": {"labels": {marks.MIG_CONFIG: self.config}}}
+            case "heal":
+                return _marked(dict.fromkeys((marks.FAULT, marks.XID, marks.SLOWDOWN, marks.SPOT_NOTICE)))
+        raise InvalidInput(f"fault '{self.kind}'", "does not exist", f"use one of: {', '.join(FAULTS)}")
+
+
+def _marked(annotations: Mapping[str, str | None]) -> Json:
+    return {"metadata": {"annotations": dict(annotations)}}
+
+
+async def break_node(api: Api, name: str, fault: Fault) -> None:
     """Mark a node with what goes wrong on it; the stages do the rest. ``heal`` takes all marks away.
 
     Raises InvalidInput for a node or fault that is not there.
     """
-    annotations: dict[str, str | None] = {}
-    labels: dict[str, str] = {}
-    spec: Json = {}
-    if fault in ("not-ready", "drain", "spot", "vanish"):
-        annotations[marks.FAULT] = fault
-    elif fault == "xid":
-        if not all(part.isdecimal() for part in gpus.split(",")):
-            raise InvalidInput("--gpus", f"'{gpus}' is no list of devices", "give indexes such as 0,3")
-        annotations[marks.XID] = f"{code}:{gpus}"
-    elif fault == "straggler":
-        if not 1 <= factor <= 1000:
-            raise InvalidInput("--factor", f"{factor} is out of range", "give 1 to 1000 times")
-        annotations[marks.SLOWDOWN] = f"{factor:g}"
-    elif fault == "mig":
-        if not config:
-            raise InvalidInput("--config", "is not given", "name a configuration such as all-1g.10gb")
-        labels[marks.MIG_CONFIG] = config
-    elif fault == "heal":
-        annotations = dict.fromkeys((marks.FAULT, marks.XID, marks.SLOWDOWN, marks.OURS + "spot-notice"))
-        spec = {"unschedulable": None}
-    else:
-        raise InvalidInput(f"fault '{fault}'", "does not exist", f"use one of: {', '.join(FAULTS)}")
-    patch: Json = {"metadata": {"annotations": annotations, "labels": labels}}
+    patch = fault.patch()
     try:
-        if fault == "heal":
+        if fault.kind == "heal":
             live = await api.send("GET", f"/api/v1/nodes/{name}")
-            kept = [
-                taint for taint in live["spec"].get("taints") or () if taint["key"] != marks.OURS + "spot-interruption"
-            ]
-            spec["taints"] = kept or None
-            patch["spec"] = spec
+            kept = [taint for taint in live["spec"].get("taints") or () if taint["key"] != marks.SPOT_TAINT]
+            patch["spec"] = {"unschedulable": None, "taints": kept or None}
         await api.send("PATCH", f"/api/v1/nodes/{name}", patch, media=MERGE)
     except Refused as wrong:
         if wrong.code != 404:

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from quartermaster.local.fleet import mig
 from quartermaster.local.apiserver.names import subdomain_problem
+from quartermaster.local.fleet import mig
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.node import MAX_DEVICES
 

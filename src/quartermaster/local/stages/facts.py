@@ -283,7 +283,7 @@ def _taints(facts: Facts, *, add: list[Json] | None = None, remove: list[str] | 
     """All taints of a node with some added and those of some keys gone."""
     gone = {*(remove or ()), *(taint["key"] for taint in add or ())}
     old = [taint for taint in facts.object.get("spec", {}).get("taints") or () if taint["key"] not in gone]
-    return old + [*(add or ())]
+    return [*old, *(add or ())]
 
 
 def _mig_wanted(facts: Facts) -> bool:

@@ -39,13 +39,15 @@ class Player:
     async def run(self) -> None:
         """Mirror and play until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.nodes.run())
-            await self.nodes.synced.wait()  # a pod whose node is only not known yet is no orphan
-            group.create_task(self.pods.run())
-            await self.pods.synced.wait()
-            while True:
-                await self._play_due()
-                await self._wait()
+            for mirror in (self.nodes, self.pods):  # in this order: a pod whose node is only not known yet is no orphan
+                _: asyncio.Task[None] = group.create_task(mirror.run())
+                await mirror.synced.wait()
+            await self._loop()
+
+    async def _loop(self) -> None:
+        while True:
+            await self._play_due()
+            await self._wait()
 
     def on(self, node: str) -> tuple[Json, ...]:
         """The pods bound to a node."""

@@ -1,9 +1,9 @@
 """The format of a stage, and reading it: YAML documents in the shape of KWOK's ``kind: Stage``.
 
-The same as KWOK's: resourceRef, selector with matchExpressions (key, operator, values), weight, delay with
+As in KWOK: resourceRef, selector with matchExpressions (key, operator, values), weight, delay with
 durationMilliseconds, jitterDurationMilliseconds and their ...From, next with patches, event, delete. Different, and why:
-templates are YAML with values to compute (``=name``, see `facts`), not Go templates, which would need a Go; a delay can
-count ``since`` a time that the object carries, so that a restart does not begin it anew.
+templates are YAML with values to compute (``=name``, see `facts`), not Go templates; a delay can count ``since`` a time
+that the object carries, so that a restart does not begin it anew.
 """
 
 from __future__ import annotations
