@@ -10,14 +10,18 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from quartermaster.kube.api import Refused
-from quartermaster.local.apiserver.http import HttpTransport
-from quartermaster.local.apiserver.identity import NAME
-from quartermaster.local.client import LocalClient
 from quartermaster.model.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from quartermaster.local.client import LocalClient
+
+NAME = "quartermaster"
+"""Of cluster, user and context in kubeconfigs (identity.NAME, which is slow to import)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,9 @@ def needed() -> Instance:
     return found
 
 
-def _access(path: Path) -> tuple[str, str, str]:
+def _access(kubeconfig: str | None) -> tuple[str, str, str]:
     """Address, token and authority of our cluster in a kubeconfig; raises InvalidInput."""
+    path = Path(kubeconfig).expanduser() if kubeconfig else Path(needed().kubeconfig)
     try:
         document = yaml.safe_load(path.read_text())
         cluster = next(item["cluster"] for item in document["clusters"] if item["name"] == NAME)
@@ -98,8 +103,10 @@ def _access(path: Path) -> tuple[str, str, str]:
 @contextlib.asynccontextmanager
 async def client(kubeconfig: str | None) -> AsyncIterator[LocalClient]:
     """A client of the running cluster, or of the one that `kubeconfig` names; raises InvalidInput."""
-    path = Path(kubeconfig).expanduser() if kubeconfig else Path(needed().kubeconfig)
-    url, token, authority = _access(path)
+    url, token, authority = _access(kubeconfig)
+    from quartermaster.local.apiserver.http import HttpTransport  # noqa: PLC0415  # slow to import
+    from quartermaster.local.client import LocalClient  # noqa: PLC0415
+
     transport = HttpTransport(url, token=token, tls=ssl.create_default_context(cadata=authority))
     try:
         yield LocalClient(transport, agent="quartermaster")

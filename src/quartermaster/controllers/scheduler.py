@@ -19,6 +19,7 @@ from quartermaster.api import nodes as api_nodes
 from quartermaster.api import pods as api_pods
 from quartermaster.cluster.state import ClusterState
 from quartermaster.kube.api import STRATEGIC, Api, Json, Mirror, Refused
+from quartermaster.kube.clock import Clock
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
@@ -35,7 +36,7 @@ LOST = "lost devices"
 """The account of devices that are broken: no queue has it, so nobody pays and nobody is asked to leave."""
 
 GATHER_S = 0.02
-"""How long changes are gathered before a cycle, so that the pods of a Job are decided on together."""
+"""So that the pods of a Job are decided on together."""
 
 EXPECTED = Mix.of([PodSpec(cpu=8000 * count, gpu=GpuRequest(count=count)) for count in (1, 1, 2, 4, 8)])
 """What nodes are kept fit for while nothing is known of the workload: jobs of 1 to 8 GPUs, small ones more often."""
@@ -53,13 +54,13 @@ class Known:
 
 
 class Scheduler:
-    """Runs until cancelled. `clock` gives seconds since 1970; `gather` waits for a batch to be complete."""
+    """Runs until cancelled. `gather`: seconds for which changes are gathered before a cycle."""
 
     def __init__(
         self,
         api: Api,
         *,
-        clock: Callable[[], float],
+        clock: Clock,
         seed: int = 0,
         names: frozenset[str] = NAMES,
         policies: Policies | None = None,
@@ -85,8 +86,7 @@ class Scheduler:
                 await mirror.synced.wait()
             while True:
                 await self._changed.wait()
-                if self._gather:
-                    await asyncio.sleep(self._gather)
+                await self._clock.until(self._clock() + self._gather)
                 self._changed.clear()
                 await self.decide()
 

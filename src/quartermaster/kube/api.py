@@ -68,7 +68,7 @@ class Mirror:
         """List and watch until cancelled."""
         while True:
             try:
-                await self._watch(await self._list())
+                await self._watch(since=await self._list())
             except Refused as wrong:
                 if wrong.code != 410:  # 410: the watch fell behind, which a list mends at once
                     await asyncio.sleep(RETRY_AFTER)
@@ -86,7 +86,7 @@ class Mirror:
         self.synced.set()
         return str(answer["metadata"]["resourceVersion"])
 
-    async def _watch(self, since: str) -> None:
+    async def _watch(self, *, since: str) -> None:
         glue = "&" if "?" in self.path else "?"
         path = f"{self.path}{glue}watch=true&allowWatchBookmarks=true&resourceVersion={since}"
         async with contextlib.aclosing(self._api.watch(path)) as events:

@@ -10,17 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from heapq import heappop, heappush
-from typing import Protocol
-
-
-class Clock(Protocol):
-    """Seconds since 1970, and a way to wait for a moment."""
-
-    def __call__(self) -> float:
-        """Now."""
-
-    async def until(self, when: float) -> None:
-        """Return at `when` or later."""
 
 
 class WallClock:

@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from quartermaster.kube.api import Api, Json, Mirror, Refused
-from quartermaster.local.clock import Clock
+from quartermaster.kube.clock import Clock
 from quartermaster.local.fleet import marks
 from quartermaster.local.fleet.operating import Fault, break_node
 from quartermaster.model.errors import InvalidInput

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from quartermaster.kube.api import Json
-from quartermaster.local.clock import Clock
+from quartermaster.kube.clock import Clock
 from quartermaster.local.fleet import marks, mig
 from quartermaster.local.fleet.objects import gpu_uuid, pci_bus_id
 from quartermaster.local.fleet.presets import Gpu, machine, presets
@@ -131,7 +131,7 @@ class Exporter:
             device: Labels = (
                 ("gpu", str(index)),
                 ("UUID", gpu_uuid(name, index)),
-                ("pci_bus_id", f"0000{pci_bus_id(index)}"),
+                ("pci_bus_id", f"0000{pci_bus_id(index)}".upper()),
                 ("device", f"nvidia{index}"),
                 ("modelName", gpu.name),
             )

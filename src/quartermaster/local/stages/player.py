@@ -10,9 +10,10 @@ import asyncio
 import random
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import Any
 
 from quartermaster.kube.api import STRATEGIC, Api, Json, Key, Mirror, Refused, key_of
-from quartermaster.local.clock import Clock
+from quartermaster.kube.clock import Clock
 from quartermaster.local.stages.engine import Transition, change, choose, due, matching
 from quartermaster.local.stages.facts import Facts, stamp
 from quartermaster.local.stages.table import Event, Stage
@@ -40,7 +41,7 @@ class Player:
         """Mirror and play until cancelled."""
         async with asyncio.TaskGroup() as group:
             for mirror in (self.nodes, self.pods):  # in this order: a pod whose node is only not known yet is no orphan
-                _: asyncio.Task[None] = group.create_task(mirror.run())
+                group.create_task(mirror.run())
                 await mirror.synced.wait()
             await self._loop()
 
@@ -113,7 +114,7 @@ class Player:
 
     async def _wait(self) -> None:
         when = self._first()
-        waiters = [asyncio.create_task(self._wake.wait())]
+        waiters: list[asyncio.Task[Any]] = [asyncio.create_task(self._wake.wait())]
         if when is not None:
             waiters.append(asyncio.create_task(self._clock.until(when)))
         try:

@@ -1,7 +1,7 @@
 """The format of a stage, and reading it: YAML documents in the shape of KWOK's ``kind: Stage``.
 
 As in KWOK: resourceRef, selector with matchExpressions (key, operator, values), weight, delay with
-durationMilliseconds, jitterDurationMilliseconds and their ...From, next with patches, event, delete. Different, and why:
+durationMilliseconds, jitterDurationMilliseconds and their ...From, next with patches, event, delete. Different:
 templates are YAML with values to compute (``=name``, see `facts`), not Go templates; a delay can count ``since`` a time
 that the object carries, so that a restart does not begin it anew.
 """
