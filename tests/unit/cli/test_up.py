@@ -312,7 +312,8 @@ async def test_metrics_follow_the_load_and_counters_only_rise() -> None:
             name = "h-0" if it.parts.player.on("h-0") else "h-1"
             text = it.parts.exporter.text(name)
             assert text is not None
-            seen.append({match[1]: float(match[2]) for match in re.finditer(r'^(\w+){gpu="0",.*} (\S+)$', text, re.MULTILINE)})
+            rows = re.findall(r'^(\w+){gpu="0",.*} (\S+)$', text, re.MULTILINE)
+            seen.append({metric: float(value) for metric, value in rows})
             if len(seen) == 1:
                 assert 'container="main",namespace="default",pod="a"} ' in text
         busy, idle = seen[0], seen[2]
