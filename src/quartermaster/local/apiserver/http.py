@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ssl
 from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from quartermaster.local.apiserver.errors import ApiError
 from quartermaster.local.apiserver.transport import Handler, Request, Response
 
+_LARGE = 512 * 1024
 MOST_BYTES = 3 * 1024 * 1024
 """Of a request body, as with the real server."""
 
@@ -37,14 +41,13 @@ class HttpServer:
     async def start(self) -> None:
         """Listen; raises OSError if the port is taken."""
         server = web.Server(self._serve, access_log=None, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None)
+        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner,
             self._host,
             self.port,
             ssl_context=self._tls,
-            shutdown_timeout=0.5,
             reuse_address=True,
             backlog=2048,
         )
@@ -67,13 +70,15 @@ class HttpServer:
         for name, value in request.headers.items():
             lower = name.lower()
             headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+        path, _, query = request.raw_path.partition("?")
         response = await self._handler(
             Request(
                 method=request.method,
-                path=request.rel_url.raw_path,
-                query=dict(request.rel_url.query),
+                path=path,
+                query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
                 headers=headers,
                 body=body,
+                remote=True,
             )
         )
         if response.stream is None:
@@ -133,11 +138,13 @@ class HttpTransport:
 
     async def __call__(self, request: Request) -> Response:
         """Send a request; a watch comes back as a stream."""
-        from yarl import URL  # noqa: PLC0415  # aiohttp's own
-
-        target = URL(self._url + request.path, encoded=True).with_query(dict(request.query))
+        target = URL(self._url + request.path, encoded=True)
+        if request.query:
+            target = target.with_query(dict(request.query))
         headers = self._headers | dict(request.headers)
-        reply = await self._session.request(request.method, target, headers=headers, data=request.body or None)
+        # A large body as bytes would be copied in one piece while the loop waits; aiohttp warns of that.
+        data = io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None
+        reply = await self._session.request(request.method, target, headers=headers, data=data)
         content_type = reply.headers.get("Content-Type", "")
         if reply.headers.get("Transfer-Encoding") == "chunked":
             return Response(reply.status, content_type=content_type, headers=dict(reply.headers), stream=_parts(reply))
