@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -123,12 +124,13 @@ class Manager:
     async def settle(self) -> None:
         """Work until nothing is due and the view is what the API holds. Raises what broke, or RuntimeError."""
         for _ in range(10_000):
-            await self.step()
+            if await self._behind():
+                await asyncio.sleep(0)  # before anything is judged by the time, what was said by then is heard
+                continue
+            if not await self.step():
+                return
             for error in self.broken.values():
                 raise error
-            if not await self._behind() and not self._queue:
-                return
-            await asyncio.sleep(0)
         raise RuntimeError("the controllers do not come to rest")
 
     def next_due(self) -> float | None:
@@ -235,7 +237,7 @@ class Manager:
 
     def _retry(self, item: Item, now: float) -> None:
         failures = self._failures[item] = self._failures.get(item, 0) + 1
-        self._timers[item] = now + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1))
+        self._timers[item] = now + min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures - 1, 16))
 
     async def _write_all(self, item: Item, outcome: Outcome) -> str:
         """Make the writes in order; returns why one could not be made, after which none is."""
@@ -286,8 +288,9 @@ class Manager:
             "namespace": namespace,
             "uid": owner.get("uid", ""),
         }
+        said = re.sub(r'"[^"]*"', "", message)  # names in it are those of objects that never were
         event = {
-            "metadata": {"name": f"{item[1][1]}.{short_hash([about, message])}", "namespace": namespace},
+            "metadata": {"name": f"{item[1][1]}.{short_hash([about, said])}", "namespace": namespace},
             "involvedObject": about | ({"apiVersion": owner["apiVersion"]} if "apiVersion" in owner else {}),
             "reason": f"Failed{verb.capitalize()}",
             "message": f"Error: cannot {verb} {write.resource.kind}: {message}",

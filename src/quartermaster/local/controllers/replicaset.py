@@ -34,6 +34,8 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     verb = "create" if surplus < 0 else "delete"
 
     def refused(message: str) -> tuple[Write, ...]:
+        if any(item["type"] == "ReplicaFailure" for item in _conditions(found)):
+            return ()  # the message names a pod that never was, another each time: saying it again would never end
         failure = {"type": "ReplicaFailure", "status": "True", "reason": f"Failed{verb.capitalize()}"}
         listed = conditions.put(_conditions(found), failure | {"message": message}, now)
         return status(REPLICA_SETS, found, counts | {"conditions": listed})
