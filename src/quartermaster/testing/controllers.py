@@ -28,12 +28,14 @@ class Kubelet:
         self._turn = 0
         self.ready: Callable[[Json], bool] = lambda pod: bool(pod)
         """Whether a pod becomes ready."""
+        self.binds: Callable[[str], bool] = lambda node: bool(node)
+        """Whether new pods may go to a node."""
         self.runs = True
         """Whether it does anything."""
 
     async def step(self) -> None:
         """Bring every pod to where it should be."""
-        nodes = await self._api.names(NODES)
+        nodes = [name for name in await self._api.names(NODES) if self.binds(name)]
         for pod in (await self._api.get("/api/v1/pods"))["items"]:
             if self.runs and nodes:
                 await self._bring(pod, nodes)
