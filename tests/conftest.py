@@ -30,3 +30,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so, in one red line, if the tests with the real kubectl could not run."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "test_kubectl" in report.nodeid]
+    if skipped:
+        line = f"KUBECTL: {len(skipped)} TESTS DID NOT RUN: no kubectl here; see make kubernetes"
+        terminalreporter.write_line(line, red=True, bold=True)

@@ -6,9 +6,12 @@ says.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from quartermaster.local.apiserver.cluster import Cluster
@@ -124,6 +127,31 @@ async def kubernetes(
     cluster = Cluster(store=Store(history=history), clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
     async with LocalApi(port=None, cluster=cluster, settings=settings) as api:
         yield Kubernetes(api.server, clock)
+
+
+@contextlib.contextmanager
+def served(*, controllers: bool = True, kubeconfig: Path | None = None) -> Iterator[LocalApi]:
+    """A cluster on loopback, in an event loop on a thread of its own: for clients that block, such as kubectl."""
+    ready = threading.Event()
+    box: list[tuple[LocalApi, asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with LocalApi(controllers=controllers, kubeconfig=kubeconfig) as api:
+            box.append((api, asyncio.get_running_loop(), stop))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="local api")
+    thread.start()
+    if not ready.wait(30):
+        raise TimeoutError("the local API did not come up")
+    api, loop, stop = box[0]
+    try:
+        yield api
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
 
 
 def pod(name: str = "p", **spec: Any) -> Json:

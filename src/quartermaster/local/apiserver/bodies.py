@@ -18,6 +18,7 @@ from quartermaster.local.apiserver.normal import Mismatch, normalize
 from quartermaster.local.apiserver.protobuf import MAGIC, Protobuf
 from quartermaster.local.apiserver.schemas import Type
 from quartermaster.local.apiserver.transport import Request
+from quartermaster.local.apiserver.validation_kinds import base64_problem
 
 ACCEPTED = ("application/json", "application/yaml", PROTOBUF)
 
@@ -33,7 +34,7 @@ def read(request: Request, protobuf: Protobuf) -> Any:
     if media == PROTOBUF or request.body.startswith(MAGIC):
         return protobuf.decode(request.body)
     if media in ("", "application/json", "text/json", "application/x-www-form-urlencoded"):
-        if not request.body:
+        if not request.body and request.method == "DELETE":
             return {}
         return decode(request.body)
     if media in ("application/yaml", "text/yaml", "application/x-yaml"):
@@ -57,6 +58,10 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
             "json: cannot unmarshal array into Go value of type map[string]interface {}"
         )
+    if kind.table in ("secrets", "configmaps"):
+        problem = base64_problem(value, ("data",) if kind.table == "secrets" else ("binaryData",))
+        if problem:
+            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}')
     if kind.custom is not None and not value.get("kind"):
         text = request.body.decode(errors="replace")
         short = f"{text[:30]} ..." if len(text) > 30 else text

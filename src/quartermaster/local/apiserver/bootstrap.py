@@ -77,13 +77,5 @@ async def bootstrap(server: ApiServer) -> None:
     """Make what is not there yet."""
     for path, value in _system_objects():
         request = Request.of("POST", f"{path}?fieldManager=kube-apiserver", value)
-        response = await server.handle(request_as_master(request))
+        response = await server.handle(request)
         assert response.status in (201, 409), response.body
-
-
-def request_as_master(request: Request) -> Request:
-    """The same request by the administrator."""
-    from quartermaster.local.apiserver.server import MASTER  # noqa: PLC0415  # next to its use
-
-    request.user = MASTER
-    return request

@@ -48,8 +48,19 @@ def _pod(value: Json, cluster: Cluster) -> None:
 
 
 def _new_pod(value: Json, cluster: Cluster) -> None:
-    del cluster
-    value["status"] |= {"phase": "Pending", "qosClass": qos_class(value["spec"])}
+    status = value["status"]
+    status |= {"phase": "Pending", "qosClass": qos_class(value["spec"])}
+    if value["spec"].get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": None,
+                "lastTransitionTime": cluster.now(),
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
+        ]
 
 
 def _requests(container: Json) -> None:
@@ -102,9 +113,7 @@ def _container(container: Json) -> None:
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for variable in container.get("env") or ():
-        source = variable.get("valueFrom", {}).get("fieldRef")
-        if source is not None:
-            source.setdefault("apiVersion", "v1")
+        _references(variable.get("valueFrom") or {})
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
         if probe:
@@ -145,12 +154,20 @@ def _volume(volume: Json) -> None:
         token = source.get("serviceAccountToken")
         if token is not None:
             token.setdefault("expirationSeconds", 3600)
+        for item in (source.get("downwardAPI") or {}).get("items") or ():
+            _references(item)
     if volume.get("hostPath") is not None:
         volume["hostPath"].setdefault("type", "")
-    items = volume.get("downwardAPI", {}).get("items") or ()
-    for item in items:
-        if item.get("fieldRef") is not None:
-            item["fieldRef"].setdefault("apiVersion", "v1")
+    for item in volume.get("downwardAPI", {}).get("items") or ():
+        _references(item)
+
+
+def _references(source: Json) -> None:
+    """Of variables and of files that take their value from the pod."""
+    if source.get("fieldRef") is not None:
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if source.get("resourceFieldRef") is not None:
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 def qos_class(spec: Json) -> str:
@@ -272,14 +289,16 @@ def _job(value: Json, cluster: Cluster) -> None:
 def _job_selector(value: Json, cluster: Cluster) -> None:
     del cluster
     spec, metadata = value["spec"], value["metadata"]
-    if spec.get("manualSelector") or "selector" in spec:
+    if spec.get("manualSelector"):
         return
     labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
     uid, name = metadata["uid"], metadata.get("name", "")
     for prefix in ("batch.kubernetes.io/", ""):
         labels.setdefault(f"{prefix}controller-uid", uid)
         labels.setdefault(f"{prefix}job-name", name)
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    chosen = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    chosen["batch.kubernetes.io/controller-uid"] = uid
+    metadata.setdefault("labels", dict(labels))
 
 
 def _job_spec(spec: Json) -> None:
@@ -426,11 +445,11 @@ def _autoscaler(value: Json, cluster: Cluster) -> None:
 def _role_binding(value: Json, cluster: Cluster) -> None:
     del cluster
     reference = value.get("roleRef") or {}
-    if reference:
-        reference.setdefault("apiGroup", "rbac.authorization.k8s.io")
+    if reference and not reference.get("apiGroup"):
+        reference["apiGroup"] = "rbac.authorization.k8s.io"
     for subject in value.get("subjects") or ():
-        if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+        if subject.get("kind") in ("User", "Group") and not subject.get("apiGroup"):
+            subject["apiGroup"] = "rbac.authorization.k8s.io"
 
 
 def _storage_class(value: Json, cluster: Cluster) -> None:

@@ -39,8 +39,14 @@ _RETURNS_OBJECT = frozenset(
         "resourcequotas",
         "services",
         "serviceaccounts",
+        *(f"{name}.resource.k8s.io" for name in ("deviceclasses", "resourceclaims", "resourceclaimtemplates")),
+        "resourceslices.resource.k8s.io",
+        *(f"{name}.storage.k8s.io" for name in ("storageclasses", "csidrivers", "csinodes", "volumeattachments")),
     )
 )
+_ORPHANS = frozenset(("replicationcontrollers", "jobs.batch"))
+"""What lets its dependents go if nobody says otherwise."""
+
 _PROTECTED = frozenset(("default", "kube-system", "kube-public", "kube-node-lease"))
 
 
@@ -200,7 +206,7 @@ class Deleter:
             finalizers.append(CLEANUP)
         if metadata.get("deletionTimestamp") and not options.propagation:
             return finalizers
-        policy = options.propagation or ("Orphan" if kind.table == "replicationcontrollers" else "")
+        policy = options.propagation or ("Orphan" if kind.table in _ORPHANS else "")
         if not policy:
             return finalizers
         kept = [item for item in finalizers if item not in (ORPHAN, FOREGROUND)]

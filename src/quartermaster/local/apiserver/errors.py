@@ -25,6 +25,7 @@ class ApiError(Exception):
         self.message = message
         self.details = details
         self.retry_after = retry_after
+        self.warnings: tuple[str, ...] = ()
         self.list_metadata: Json = {}
         """Metadata of the Status: how to go on with a list."""
 

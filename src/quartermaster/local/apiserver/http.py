@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ssl
 from collections.abc import AsyncIterator
 
@@ -37,14 +38,13 @@ class HttpServer:
     async def start(self) -> None:
         """Listen; raises OSError if the port is taken."""
         server = web.Server(self._serve, access_log=None, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None)
+        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner,
             self._host,
             self.port,
             ssl_context=self._tls,
-            shutdown_timeout=0.5,
             reuse_address=True,
             backlog=2048,
         )
@@ -74,6 +74,7 @@ class HttpServer:
                 query=dict(request.rel_url.query),
                 headers=headers,
                 body=body,
+                remote=True,
             )
         )
         if response.stream is None:
@@ -137,7 +138,8 @@ class HttpTransport:
 
         target = URL(self._url + request.path, encoded=True).with_query(dict(request.query))
         headers = self._headers | dict(request.headers)
-        reply = await self._session.request(request.method, target, headers=headers, data=request.body or None)
+        data = io.BytesIO(request.body) if request.body else None
+        reply = await self._session.request(request.method, target, headers=headers, data=data)
         content_type = reply.headers.get("Content-Type", "")
         if reply.headers.get("Transfer-Encoding") == "chunked":
             return Response(reply.status, content_type=content_type, headers=dict(reply.headers), stream=_parts(reply))

@@ -12,7 +12,7 @@ from typing import Any
 
 from quartermaster.local.apiserver.codec import decode, encode
 from quartermaster.local.apiserver.errors import ApiError, Cause, Json
-from quartermaster.local.apiserver.schemas import ANY, Field, Type
+from quartermaster.local.apiserver.schemas import ANY, ZEROS, Field, Type
 
 Trie = dict[str, Any]
 
@@ -115,7 +115,8 @@ def compare(old: Any, new: Any, type_: Type) -> tuple[Trie, Trie]:
             # Go has written it all along: an empty struct, or null.
             if field.embedded and field.type.shape == "struct":
                 was, there = {}, True
-            there = there or (field.always and isinstance(item, list))
+            elif field.always:
+                was, there = zero_of(field), True
         _step(f"f:{key}", was, item, of, present=there, changed=changed, removed=removed)
     for key, item in before.items():
         if key not in after:
@@ -123,8 +124,13 @@ def compare(old: Any, new: Any, type_: Type) -> tuple[Trie, Trie]:
     return changed, removed
 
 
+def zero_of(field: Field) -> Any:
+    """What stands where nothing was said."""
+    return ZEROS.get(field.type.shape)
+
+
 def _step(key: str, old: Any, new: Any, type_: Type, *, present: bool, changed: Trie, removed: Trie) -> None:
-    if old is new or (present and old == new):
+    if present and old == new:
         return
     if not nested(type_, new) or (old is not None and not nested(type_, old)):
         changed[key] = {}

@@ -14,7 +14,7 @@ from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter
-from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, invalid, not_found, required
+from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, not_found
 from quartermaster.local.apiserver.selectors import from_object, matches
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
@@ -45,8 +45,13 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     name = target.key[1]
     reference = body.get("target") or {}
     node = reference.get("name") if isinstance(reference, dict) else ""
+    if (body.get("metadata") or {}).get("name", name) != name:
+        raise bad_request("name in URL does not match name in Binding object")
+    kind = reference.get("kind", "") if isinstance(reference, dict) else ""
+    if kind not in ("", "Node"):
+        raise ApiError(500, "", f'target.kind: Unsupported value: "{kind}": supported values: "Node", "<empty>"')
     if not node or not isinstance(node, str):
-        raise invalid("Binding", "", name, [required("target.name")])
+        raise ApiError(500, "", "target.name: Required value")
     record = cluster.find("pods", target.key)
     if record is None:
         raise not_found("pods", "", name)
@@ -63,6 +68,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     if spec.get("schedulingGates"):
         raise conflict("pods/binding", "", name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
+    _take_topology(cluster, metadata, node)
     annotations = (body.get("metadata") or {}).get("annotations")
     if annotations:
         metadata.setdefault("annotations", {}).update(annotations)
@@ -79,8 +85,19 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
         cluster.put(kind, pod, record)
 
 
+def _take_topology(cluster: Cluster, metadata: Json, node: str) -> None:
+    """A pod is labelled with the zone and region of its node."""
+    record = cluster.find("nodes", ("", node))
+    labels = record.labels if record is not None else {}
+    for name in ("topology.kubernetes.io/zone", "topology.kubernetes.io/region"):
+        if name in labels:
+            metadata.setdefault("labels", {})[name] = labels[name]
+
+
 async def evict(cluster: Cluster, admission: Admission, deleter: Deleter, target: Target, body: Json) -> None:
     """Delete a pod unless a budget forbids it; raises ApiError 404, 429 or 500."""
+    if (body.get("metadata") or {}).get("name", target.key[1]) != target.key[1]:
+        raise bad_request("name in URL does not match name in Eviction object")
     record = cluster.find("pods", target.key)
     if record is None:
         raise not_found("pods", "", target.key[1])

@@ -26,7 +26,7 @@ _SCALARS = {
 }
 
 
-_ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "int-or-string": 0}
+ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "int-or-string": 0}
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +72,7 @@ class Type:
         """(field, zero) of scalars, lists and maps that are always written."""
         if self._zeros is None:
             self._zeros = [
-                (key, _ZEROS.get(field.type.shape))
+                (key, ZEROS.get(field.type.shape))
                 for key, field in self.fields.items()
                 if field.always and field.type.shape not in ("struct", "any")
             ]

@@ -11,36 +11,36 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from quartermaster.local.apiserver import bodies, discovery, managers, pods, reading
+from quartermaster.local.apiserver import bodies, managers, pods, reading
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.admission_builtin import install as install_builtin
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
 from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success
+from quartermaster.local.apiserver.documents import Documents
 from quartermaster.local.apiserver.errors import (
     PAGE,
     ApiError,
     Json,
     bad_request,
     forbidden,
+    forbidden_value,
+    invalid,
     method_not_allowed,
-    no_such_path,
     not_found,
-    page_not_found,
     unsupported_media,
 )
 from quartermaster.local.apiserver.garbage import Garbage
-from quartermaster.local.apiserver.kinds import Kind, Subresource, deprecated
+from quartermaster.local.apiserver.kinds import Kind, deprecated
 from quartermaster.local.apiserver.metrics import Metrics
 from quartermaster.local.apiserver.negotiation import Form, accepted
-from quartermaster.local.apiserver.openapi import OpenApi
 from quartermaster.local.apiserver.options import ListOptions, WriteOptions
 from quartermaster.local.apiserver.patches import json_patch, merge_patch, strategic_patch
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.reviews import REVIEWS, AllowAll, Authorizer, review
+from quartermaster.local.apiserver.routes import Route, route_of
 from quartermaster.local.apiserver.scale import scale_of, set_scale
-from quartermaster.local.apiserver.shipped import kubernetes_version
 from quartermaster.local.apiserver.transport import Request, Response, User, answer
 from quartermaster.local.apiserver.views import View
 from quartermaster.local.apiserver.writing import Target, Writer, Written
@@ -52,8 +52,12 @@ MASTER = User("system:admin", ("system:masters", "system:authenticated"))
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
+_ORPHANED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 _PATCHES = (
     "application/json-patch+json",
@@ -77,19 +81,6 @@ class Settings:
     version: str = ""
 
 
-@dataclass(slots=True)
-class Route:
-    """What a path names. `subresource` with all that follows the name."""
-
-    kind: Kind
-    namespace: str
-    name: str
-    subresource: str
-    sub: Subresource | None = None
-    watch: bool = False
-    """Asked for by an old path, ``/watch/...``."""
-
-
 class ApiServer:
     """A Kubernetes API over one cluster."""
 
@@ -104,7 +95,7 @@ class ApiServer:
         self.garbage = Garbage(self.cluster, self.deleter, self.writer)
         self.metrics = Metrics(self.cluster)
         self.protobuf = Protobuf()
-        self.openapi = OpenApi(self.cluster.registry)
+        self.documents = Documents(self.cluster, self.metrics, release=self.settings.version)
         self.created: list[Callable[[Kind, Written], None]] = []
         """Called after an object was made, before the answer is sent."""
         self.audit: Callable[[Request, User, Response, float], None] | None = None
@@ -134,15 +125,12 @@ class ApiServer:
         """Who asks; raises ApiError 401 for a token that nobody has."""
         if request.user is not None:
             user = request.user
-        elif not self.settings.tokens:
+        elif not request.remote:
             user = MASTER
         else:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer":
-                head = request.path.strip("/").split("/", 1)[0]
-                if head in _OPEN or not isinstance(self.authorizer, AllowAll):
-                    return ANONYMOUS
-                raise ApiError(401, "Unauthorized", "Unauthorized")
+                return ANONYMOUS
             known = self.settings.tokens.get(token.strip())
             if known is None:
                 raise ApiError(401, "Unauthorized", "Unauthorized")
@@ -170,11 +158,15 @@ class ApiServer:
         parts = request.segments()
         if request.method not in _VERBS:
             raise method_not_allowed()
-        route = self._route(parts)
+        route = route_of(self.cluster.registry, parts)
         if route is None:
             self._authorize_path(request, user)
-            return self._other(request, parts)
-        return await self._resource(request, user, route)
+            return self.documents.answer(request, parts)
+        try:
+            return await self._resource(request, user, route)
+        except ApiError as error:
+            error.warnings = deprecated(route.kind)
+            raise
 
     def _authorize_path(self, request: Request, user: User) -> None:
         if request.path.strip("/").split("/", 1)[0] in _OPEN:
@@ -182,120 +174,11 @@ class ApiServer:
         allowed, _ = self.authorizer.allows(user, {"path": request.path, "verb": _VERBS[request.method]})
         if not allowed:
             raise ApiError(
-                403, "Forbidden", f'forbidden: User "{user.name}" cannot {_VERBS[request.method]} path "{request.path}"'
+                403,
+                "Forbidden",
+                details={},
+                message=f'forbidden: User "{user.name}" cannot {_VERBS[request.method]} path "{request.path}"',
             )
-
-    def _route(self, parts: list[str]) -> Route | None:
-        """What the path names, or None if it is not about objects; raises ApiError 404."""
-        if len(parts) >= 3 and parts[0] == "api":
-            group, version, rest = "", parts[1], parts[2:]
-        elif len(parts) >= 4 and parts[0] == "apis":
-            group, version, rest = parts[1], parts[2], parts[3:]
-        else:
-            return None
-        watch = rest[0] == "watch" and len(rest) > 1
-        if watch:
-            rest = rest[1:]
-        registry = self.cluster.registry
-        namespace = ""
-        if rest[0] == "namespaces" and len(rest) >= 3:
-            inner = registry.find(group, version, rest[2])
-            if inner is not None and inner.namespaced:
-                namespace, rest = rest[1], rest[2:]
-            elif group or rest[2] not in ("status", "finalize"):
-                raise page_not_found() if self._custom(group) else no_such_path()
-        kind = registry.find(group, version, rest[0])
-        if kind is None and version not in registry.groups().get(group, ()):
-            raise page_not_found()
-        if kind is None or (kind.namespaced and not namespace and len(rest) > 1):
-            raise page_not_found() if self._custom(group) else no_such_path()
-        name = rest[1] if len(rest) > 1 else ""
-        subresource = "/".join(rest[2:])
-        sub = kind.subresources.get(rest[2]) if len(rest) > 2 else None
-        if subresource and sub is None:
-            if kind.custom is not None:
-                raise not_found(kind.plural, kind.group, name)
-            raise no_such_path()
-        return Route(kind, namespace, name, subresource, sub, watch)
-
-    def _custom(self, group: str) -> bool:
-        return any(kind.custom is not None for kind in self.cluster.registry if kind.group == group)
-
-    def _other(self, request: Request, parts: list[str]) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            raise method_not_allowed()
-        head, rest = (parts[0], parts[1:]) if parts else ("", [])
-        registry = self.cluster.registry
-        if not head:
-            return answer({"paths": self._paths()})
-        if head in ("healthz", "readyz", "livez") and not rest:
-            return self._health(request, head)
-        if head == "version" and not rest:
-            return answer(self.version())
-        if head == "metrics" and not rest:
-            return Response(200, self.metrics.text(), "text/plain; version=0.0.4")
-        if head in ("api", "apis"):
-            wanted = _aggregated(request.headers.get("accept", "")) if not rest else ""
-            if wanted:
-                body = encode(discovery.aggregated(registry, core=head == "api", version=wanted))
-                return Response(
-                    200, body, f"application/json;g=apidiscovery.k8s.io;v={wanted};as=APIGroupDiscoveryList"
-                )
-            accepted(request.headers.get("accept", ""))
-            if head == "api":
-                return answer(discovery.resources(registry, "", rest[0]) if rest else discovery.api_versions())
-            if len(rest) > 1:
-                return answer(discovery.resources(registry, rest[0], rest[1]))
-            return answer(discovery.group(registry, rest[0]) if rest else discovery.groups(registry))
-        if head == "openapi":
-            return self._openapi(request, rest)
-        raise page_not_found()
-
-    def _openapi(self, request: Request, rest: list[str]) -> Response:
-        accept = request.headers.get("accept", "*/*") or "*/*"
-        if not ("json" in accept or "*/*" in accept or "application/*" in accept):
-            raise ApiError(406, "NotAcceptable", "only application/json is served")
-        if rest == ["v2"]:
-            return Response(200, self.openapi.v2())
-        if rest == ["v3"]:
-            return answer(self.openapi.index())
-        if rest[:1] == ["v3"]:
-            headers = {"Cache-Control": "public, immutable", "Vary": "Accept"} if "hash" in request.query else {}
-            return Response(200, self.openapi.document("/".join(rest[1:])), headers=headers)
-        raise no_such_path()
-
-    def _paths(self) -> list[str]:
-        found = {"/api", "/apis", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3", "/version"}
-        for kind in self.cluster.registry:
-            found |= {f"/apis/{kind.group}", f"/apis/{kind.group}/{kind.version}"} if kind.group else {"/api/v1"}
-        return sorted(found)
-
-    def _health(self, request: Request, name: str) -> Response:
-        checks = ("ping", "log", "etcd", "poststarthook/start-apiextensions-controllers")
-        if "verbose" in request.query:
-            lines = [f"[+]{check} ok" for check in checks] + [f"{name} check passed"]
-            return Response(200, ("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8")
-        return Response(200, b"ok", "text/plain; charset=utf-8")
-
-    def version(self) -> Json:
-        """``GET /version``."""
-        release = self.settings.version or kubernetes_version()
-        major, minor, *_ = release.split(".")
-        return {
-            "major": major,
-            "minor": minor,
-            "emulationMajor": major,
-            "emulationMinor": minor,
-            "minCompatibilityMajor": major,
-            "minCompatibilityMinor": str(int(minor) - 1),
-            "gitVersion": f"v{release}",
-            "gitCommit": "",
-            "gitTreeState": "clean",
-            "buildDate": "1970-01-01T00:00:00Z",
-            "goVersion": "none",
-            "compiler": "quartermaster",
-            "platform": "linux/amd64",
-        }
 
     async def _resource(self, request: Request, user: User, route: Route) -> Response:
         verb = _VERBS[request.method]
@@ -441,7 +324,10 @@ class ApiServer:
             return load(raw)
 
         written = await self.writer.update(
-            target, replaced, unknown=self._repeated(request, target), unconditional=route.kind.custom is None
+            target,
+            replaced,
+            unknown=self._repeated(request, target),
+            unconditional=route.kind.custom is None and route.kind.table != "leases.coordination.k8s.io",
         )
         return self._written(request, route, written)
 
@@ -450,6 +336,9 @@ class ApiServer:
         media = bodies.media_type(request)
         if media == "application/apply-patch+yaml":
             return await self._apply(request, target, route)
+        if target.options.force:
+            cause = forbidden_value("force", "may not be specified for non-apply patch")
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         patch = _patch_of(route.kind, media, request.body, self.writer)
         written = await self.writer.update(target, patch)
         return self._written(request, route, written)
@@ -523,11 +412,12 @@ class ApiServer:
         target = self._target(request, user, route)
         options = self._delete_options(request)
         deleted = await self.deleter.delete(target, options)
+        warnings = [_ORPHANED] if route.kind.table == "jobs.batch" and not options.propagation else []
         value = deleted.value if not deleted.gone else success(route.kind, deleted.value)
         if value.get("kind") != "Status":
             stored = self.cluster.registry.stored(route.kind.table) or route.kind
             value = self._view(request, route.kind).present(convert(value, stored, route.kind))
-        return self._sent(route, request, encode(value))
+        return self._sent(route, request, encode(value), warnings=warnings)
 
     async def _delete_collection(self, request: Request, user: User, route: Route) -> Response:
         options = self._delete_options(request)
@@ -758,6 +648,7 @@ def _failure(error: ApiError) -> Response:
     if error.reason == PAGE:
         return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
     response = answer(error.status(), error.code)
+    response.warnings = [f'299 - "{warning}"' for warning in error.warnings]
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.code == 401:
@@ -771,16 +662,3 @@ def _formed(form: Form, body: bytes, status: int) -> Response:
 
         return Response(status, yaml.safe_dump(load(body), sort_keys=False).encode(), "application/yaml")
     return Response(status, body)
-
-
-def _aggregated(accept: str) -> str:
-    """The version of aggregated discovery that a client takes before plain JSON; empty if none."""
-    for offer in accept.split(","):
-        parts = offer.replace(" ", "").split(";")
-        if "as=APIGroupDiscoveryList" in parts and "g=apidiscovery.k8s.io" in parts:
-            for version in ("v2", "v2beta1"):
-                if f"v={version}" in parts:
-                    return version
-        elif parts[0] in ("application/json", "*/*"):
-            return ""
-    return ""

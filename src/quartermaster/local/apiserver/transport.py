@@ -37,7 +37,9 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     user: User | None = None
-    """Set by a transport that has authenticated already; in process, whom the caller says it is."""
+    """In process, whom the caller says it is; nobody said means the administrator."""
+    remote: bool = False
+    """Came over a socket, and has to show a token."""
 
     @classmethod
     def of(cls, method: str, target: str, body: Any = None, *, content_type: str = JSON, **headers: str) -> Request:

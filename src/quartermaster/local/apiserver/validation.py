@@ -23,6 +23,7 @@ from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.names import label_key_problem, label_problem, label_value_problem, name_problem
 from quartermaster.local.apiserver.quantity import parse
 from quartermaster.local.apiserver.selectors import from_object, matches
+from quartermaster.local.apiserver.validation_kinds import RULES, finalizers, schedule
 
 Causes = list[Cause]
 
@@ -67,6 +68,8 @@ def validate_metadata(kind: Kind, metadata: Json, old: Json | None = None) -> Ca
     annotations = metadata.get("annotations")
     if annotations:
         causes += _annotations(annotations)
+    if metadata.get("finalizers") and (old is None or metadata["finalizers"] != old.get("finalizers")):
+        causes += finalizers(metadata["finalizers"])
     owners = metadata.get("ownerReferences")
     if owners:
         causes += _owners(owners)
@@ -117,8 +120,8 @@ def validate(kind: Kind, value: Json, cluster: Cluster) -> Causes:
     if kind.custom is not None:
         found: Causes = kind.custom.validate(value, None)
         return found
-    rule = _CREATE.get(kind.table)
-    return rule(value, cluster) if rule else []
+    rule, simple = _CREATE.get(kind.table), RULES.get(kind.table)
+    return (rule(value, cluster) if rule else []) + (simple(value) if simple else [])
 
 
 def validate_update(kind: Kind, value: Json, old: Json, cluster: Cluster, *, subresource: str) -> Causes:
@@ -127,12 +130,29 @@ def validate_update(kind: Kind, value: Json, old: Json, cluster: Cluster, *, sub
         found: Causes = kind.custom.validate(value, old)
         return found
     if subresource == "status":
-        return []
+        return _replicas(value) if kind.table in _REPLICATED else []
     rule = _UPDATE.get(kind.table)
     causes = rule(value, old, subresource) if rule else []
+    simple = RULES.get(kind.table)
+    if simple is not None:
+        causes = causes + simple(value)
     again = _CREATE.get(kind.table)
     if again is not None and not causes and value.get("spec") != old.get("spec") and kind.table != "pods":
         causes = again(value, cluster)
+    return causes
+
+
+_REPLICATED = frozenset(("deployments.apps", "replicasets.apps", "replicationcontrollers"))
+
+
+def _replicas(value: Json) -> Causes:
+    """No more pods are ready, available or up to date than there are."""
+    status = value.get("status") or {}
+    total = status.get("replicas") or 0
+    causes: Causes = []
+    for name in ("readyReplicas", "availableReplicas", "updatedReplicas", "fullyLabeledReplicas"):
+        if (status.get(name) or 0) > total:
+            causes.append(invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas"))
     return causes
 
 
@@ -353,6 +373,10 @@ def _pod_update(value: Json, old: Json, subresource: str) -> Causes:
         causes.append(
             forbidden_value("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate")
         )
+    before = old_spec.get("nodeSelector") or {}
+    if gates and any((new_spec.get("nodeSelector") or {}).get(key) != text for key, text in before.items()):
+        why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        causes.append(invalid_value("spec.nodeSelector", new_spec.get("nodeSelector"), why))
     free = {"tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}
     if gates:
         free |= {"nodeSelector", "affinity"}
@@ -380,14 +404,15 @@ def _workload(value: Json, cluster: Cluster) -> Causes:
         causes.append(invalid_value("spec.replicas", replicas, "must be greater than or equal to 0"))
     selector = from_object(spec.get("selector"))
     if selector is None:
-        causes.append(required("spec.selector"))
+        if value.get("kind") != "DaemonSet":
+            causes.append(required("spec.selector"))
     elif not selector:
-        causes.append(invalid_value("spec.selector", spec["selector"], "empty selector is invalid for deployment"))
+        what = str(value.get("kind", "")).lower()
+        causes.append(invalid_value("spec.selector", spec["selector"], f"empty selector is invalid for {what}"))
     labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
-    if selector and not matches(selector, labels):
-        causes.append(
-            invalid_value("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        )
+    if selector is None or not matches(selector, labels):
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", labels or None, why))
     causes += pod_spec(spec.get("template", {}).get("spec", {}), "spec.template.spec")
     policy = spec.get("template", {}).get("spec", {}).get("restartPolicy", "Always")
     if policy in ("OnFailure", "Never"):
@@ -413,6 +438,11 @@ def _job(value: Json, cluster: Cluster) -> Causes:
     if spec.get("completionMode") == "Indexed" and "completions" not in spec:
         causes.append(required("spec.completions", "when completion mode is Indexed"))
     template = spec.get("template", {}).get("spec", {})
+    selector = from_object(spec.get("selector"))
+    labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
+    if selector is not None and not matches(selector, labels):
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", labels, why))
     causes += pod_spec(template, "spec.template.spec")
     if template.get("restartPolicy", "Always") not in ("OnFailure", "Never"):
         causes.append(
@@ -427,6 +457,26 @@ def _job(value: Json, cluster: Cluster) -> Causes:
             )
         )
     return causes
+
+
+def _cron_job(value: Json, cluster: Cluster) -> Causes:
+    causes = schedule(value.get("spec", {}))
+    inner = _job({"spec": value.get("spec", {}).get("jobTemplate", {}).get("spec", {})}, cluster)
+    return causes + [Cause(item.reason, item.message, f"spec.jobTemplate.{item.field}") for item in inner]
+
+
+def _pod_template(value: Json, cluster: Cluster) -> Causes:
+    del cluster
+    return pod_spec((value.get("template") or {}).get("spec") or {}, "template.spec")
+
+
+def _replication_controller(value: Json, cluster: Cluster) -> Causes:
+    del cluster
+    spec = value.get("spec") or {}
+    causes = [] if spec.get("selector") else [required("spec.selector")]
+    if not spec.get("template"):
+        return [*causes, required("spec.template")]
+    return causes + pod_spec(spec["template"].get("spec") or {}, "spec.template.spec")
 
 
 def _job_update(value: Json, old: Json, subresource: str) -> Causes:
@@ -453,6 +503,9 @@ def _service(value: Json, cluster: Cluster) -> Causes:
     ports = spec.get("ports") or []
     if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
         causes.append(required("spec.ports"))
+    affinity = spec.get("sessionAffinity", "None")
+    if affinity not in ("ClientIP", "None"):
+        causes.append(unsupported_value("spec.sessionAffinity", affinity, ("ClientIP", "None")))
     names: set[str] = set()
     for index, port in enumerate(ports):
         path = f"spec.ports[{index}]"
@@ -610,6 +663,9 @@ _CREATE: dict[str, Callable[[Json, Cluster], Causes]] = {
     "statefulsets.apps": _workload,
     "daemonsets.apps": _workload,
     "jobs.batch": _job,
+    "cronjobs.batch": _cron_job,
+    "podtemplates": _pod_template,
+    "replicationcontrollers": _replication_controller,
     "services": _service,
     "configmaps": _config_map,
     "secrets": _config_map,

@@ -28,11 +28,13 @@ class View:
     kind: Kind
     form: Form
     include: str = "Metadata"
+    headings: bool = True
+    """Whether a table still has to say its columns: the events of a watch do so once."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for views that send the same bytes."""
-        return (self.kind.gvk, id(self.kind.custom), self.form.shape, self.include)
+        return (self.kind.gvk, id(self.kind.custom), self.form.shape, self.include, self.headings)
 
     @property
     def stored(self) -> bool:
@@ -58,6 +60,8 @@ class View:
             return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": value["metadata"]}
         if self.form.shape == "table":
             table = table_of(self.kind, [value], now=self.cluster.clock(), include=self.include)
+            if not self.headings:
+                table["columnDefinitions"] = None
             return table | {"metadata": {"resourceVersion": value["metadata"].get("resourceVersion", "")}}
         return value
 
@@ -71,6 +75,7 @@ class View:
             body = known if known is not None else self.bytes_of(record.raw)
             if forms is not None:
                 forms[key] = body
+            self.headings = False
         return b'{"type":"' + kind + b'","object":' + body + b"}\n"
 
     def listing(self, records: Iterable[Record], metadata: Json) -> bytes:

@@ -284,13 +284,13 @@ class Writer:
         said = metadata.get("resourceVersion") or ""
         if not said and not unconditional:
             raise invalid(
-                kind.kind,
+                kind.plural,
                 kind.group,
                 target.key[1],
                 [
                     managers.Cause(
                         "FieldValueInvalid",
-                        'Invalid value: "": must be specified for an update',
+                        "Invalid value: 0: must be specified for an update",
                         "metadata.resourceVersion",
                     )
                 ],
