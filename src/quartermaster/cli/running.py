@@ -1,6 +1,6 @@
 """A running local cluster: the one place where its parts meet.
 
-Embedded API, simulated fleet, stages, exporters and the controllers in `CONTROLLERS` know each other through the API
+Embedded API, simulated fleet, stages, exporters and the controllers of `PARTS` know each other through the API
 alone.
 """
 
@@ -18,14 +18,16 @@ from typing import Any
 
 from quartermaster.cli import instance
 from quartermaster.controllers.scheduler import Scheduler
-from quartermaster.kube.api import Api
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.apiserver.server import MASTER
+from quartermaster.local.apiserver.transport import Handler
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import WallClock
+from quartermaster.local.controllers.manager import Manager
+from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.day import Demo
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
@@ -38,12 +40,26 @@ from quartermaster.model.errors import InvalidInput
 DAY_S = 24 * 3600.0
 DEMO_SPEED = 60.0
 
-Controller = Callable[[Api, Clock], Coroutine[Any, Any, None]]
+Part = Callable[[Handler, Clock], Coroutine[Any, Any, None]]
 
-CONTROLLERS: dict[str, Controller] = {
-    "quartermaster-scheduler": lambda api, clock: Scheduler(api, clock=clock).run(),
-}
-"""What runs beside the API, by the name under which it writes."""
+
+async def _workloads(handler: Handler, clock: Clock) -> None:
+    """Deployments, Jobs and their kin. Node-lifecycle is left out: it lives on heartbeats, and stages need none."""
+
+    async def sleep(seconds: float) -> None:
+        await clock.until(clock() + seconds)
+
+    chosen = tuple(controller for controller in WORKLOADS if controller.name != "node-lifecycle")
+    async with Manager(handler, chosen, clock=clock, sleep=sleep) as manager:
+        await manager.run()
+
+
+async def _schedule(handler: Handler, clock: Clock) -> None:
+    await Scheduler(LocalClient(handler, agent="quartermaster-scheduler", user=MASTER), clock=clock).run()
+
+
+PARTS: tuple[Part, ...] = (_schedule, _workloads)
+"""What runs beside API and fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +133,15 @@ class Parts:
         self.player = Player(client("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
-        self._controllers = [make(client(name), clock) for name, make in CONTROLLERS.items()]
+        self._parts = [part(api.server.handle, clock) for part in PARTS]
         self._demo = Demo(client("demo"), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.player.run())
-            for controller in self._controllers:
-                group.create_task(controller)
+            for part in self._parts:
+                group.create_task(part)
             group.create_task(self.exporter.run())
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)

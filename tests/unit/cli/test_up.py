@@ -288,6 +288,47 @@ async def test_a_silent_node_comes_back() -> None:
         assert not node["spec"].get("taints")
 
 
+async def test_deployments_and_jobs_run_and_a_lost_node_is_replaced_after_its_grace() -> None:
+    async with local() as it:
+        await it.after(2)
+        template = workload("x", run=None, gpus=4)
+        spec = template["spec"] | {"restartPolicy": "Always"}
+        labels = {"app": "web"}
+        deployment = {
+            "metadata": {"name": "web"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }
+        job = {
+            "metadata": {"name": "sum"},
+            "spec": {"completions": 3, "template": {"spec": workload("x", run=None)["spec"]}},
+        }
+        await it.client.send("POST", "/apis/apps/v1/namespaces/default/deployments", deployment)
+        await it.client.send("POST", "/apis/batch/v1/namespaces/default/jobs", job)
+        await it.after(30)
+        found = await it.client.send("GET", "/apis/apps/v1/namespaces/default/deployments/web")
+        assert found["status"]["readyReplicas"] == 2
+        await it.after(300)
+        found = await it.client.send("GET", "/apis/batch/v1/namespaces/default/jobs/sum")
+        assert found["status"]["succeeded"] == 3
+        web = {name: pod["spec"]["nodeName"] for name, pod in (await it.pods()).items() if name.startswith("web")}
+        lost = next(iter(web.values()))
+        await operating.break_node(it.client, lost, Fault(kind="not-ready"))
+        await it.after(300)
+        assert set(web) <= set(await it.pods()), "300 s have not passed since the node was found lost"
+        await it.after(120)
+        running = [
+            pod["spec"]["nodeName"]
+            for name, pod in (await it.pods()).items()
+            if name.startswith("web") and "deletionTimestamp" not in pod["metadata"]
+        ]
+        assert len(running) == 2
+        assert lost not in running
+
+
 async def test_a_straggler_takes_longer() -> None:
     async with local() as it:
         await it.after(2)

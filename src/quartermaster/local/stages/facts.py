@@ -149,10 +149,6 @@ def _node_up(facts: Facts) -> bool:
     return look(facts.node, ".status.conditions[type=Ready].status") == "True"
 
 
-def _node_gone(facts: Facts) -> bool:
-    return bool(facts.object["spec"].get("nodeName")) and facts.node is None
-
-
 def _pod_ip(facts: Facts) -> str:
     """Stable, from the uid; a simulated address needs no route."""
     number = zlib.crc32(str(facts.object["metadata"].get("uid", facts.object["metadata"]["name"])).encode())
@@ -340,7 +336,6 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "outcome": _outcome,
     "restarts": _restarts,
     "node-up": _node_up,
-    "node-gone": _node_gone,
     "pod-ip": _pod_ip,
     "host-ip": _host_ip,
     "containers": _containers,
