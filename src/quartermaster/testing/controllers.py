@@ -26,9 +26,9 @@ class Kubelet:
     def __init__(self, api: Kubernetes) -> None:
         self._api = api
         self._turn = 0
-        self.ready: Callable[[Json], bool] = lambda pod: bool(pod)
+        self.ready: Callable[[Json], bool] = bool
         """Whether a pod becomes ready."""
-        self.binds: Callable[[str], bool] = lambda node: bool(node)
+        self.binds: Callable[[str], bool] = bool
         """Whether new pods may go to a node."""
         self.runs = True
         """Whether it does anything."""
