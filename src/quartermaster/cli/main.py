@@ -221,6 +221,11 @@ def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
         "--data-dir", metavar="DIR", help="keep objects, certificate and token here (default: keep nothing)"
     )
     command.add_argument("--audit-log", metavar="FILE", help="append one line of JSON per request")
+    command.add_argument(
+        "--controllers",
+        action="store_true",
+        help="run the controllers too: Deployments have pods, jobs end, nodes are watched",
+    )
 
 
 def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -73,6 +73,8 @@ class Manager:
         self._gone: set[str] = set()
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.choose: Callable[[list[Item]], Item] | None = None
+        """Which of the waiting keys is next, if not the one that has waited longest: for tests of order."""
         self.broken: dict[Item, Exception] = {}
         """Errors that are nobody's refusal but bugs, by what they befell."""
 
@@ -114,7 +116,7 @@ class Manager:
             del self._timers[item]
             self._queue[item] = None
         while self._queue:
-            item = next(iter(self._queue))
+            item = self.choose(list(self._queue)) if self.choose is not None else next(iter(self._queue))
             del self._queue[item]
             await self._work(item)
             done += 1
