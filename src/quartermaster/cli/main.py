@@ -34,6 +34,21 @@ examples:
   quartermaster api --data-dir ~/.local/share/quartermaster
 """
 
+_UP_EXAMPLES = """\
+examples:
+  quartermaster up
+  quartermaster up --demo --kubeconfig ./kubeconfig
+  quartermaster up --fleet fleet.yaml --data-dir ~/.local/share/quartermaster
+"""
+
+_FLEET_EXAMPLES = """\
+examples:
+  quartermaster fleet add hgx-h200 --count 2
+  quartermaster fleet break h100-0 xid --code 79 --gpus 3
+  quartermaster fleet break mig-0 mig --config all-balanced
+  quartermaster fleet break h100-0 heal
+"""
+
 _SCENARIO_EXAMPLES = """\
 examples:
   quartermaster scenario run scenarios/gang.yaml
@@ -65,6 +80,8 @@ def parser() -> Parser:
     top = Parser(prog="quartermaster", description="GPU platform control plane for Kubernetes.", allow_abbrev=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_simulate(commands)
+    _add_up(commands)
+    _add_fleet(commands)
     _add_api(commands)
     _add_scenario(commands)
     _add_what_if(commands)
@@ -123,6 +140,87 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
     out.add_argument("--report", metavar="FILE.html", help="also write a page with plots")
 
 
+def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "run a whole GPU cluster in this process: API, simulated machines, scheduler"
+    command = commands.add_parser(
+        "up",
+        help=text,
+        description=text.capitalize() + ". Ends with Ctrl-C or quartermaster down.",
+        epilog=_UP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
+    command.add_argument(
+        "--kubeconfig", metavar="PATH", help="write or extend this file (default: kubectl's own, context quartermaster)"
+    )
+    command.add_argument("--data-dir", metavar="DIR", help="keep objects, certificate and token here")
+    command.add_argument("--fleet", metavar="FILE", help="pools of machines (default: a small mixed fleet)")
+    command.add_argument("--stages", metavar="FILE", action="append", help="more stages, or others of the same names")
+    command.add_argument("--demo", action="store_true", help="submit a mixed day of work, at 60 times the speed")
+    for name, text in (
+        ("down", "end the local cluster"),
+        ("status", "say what the local cluster has and does"),
+        ("reset", "empty the local cluster and start it afresh"),
+    ):
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+        if name == "status":
+            _add_reading(command)
+        if name == "reset":
+            command.add_argument("--data-dir", metavar="DIR", help="empty this, when no cluster is running")
+
+
+def _add_reading(command: Parser) -> None:
+    command.add_argument("--kubeconfig", metavar="PATH", help="of the cluster (default: the one that is up)")
+    command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+
+
+def _add_fleet(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "list, add, remove and break the machines of the local cluster"
+    fleet = commands.add_parser(
+        "fleet",
+        help=text,
+        description=text.capitalize() + ".",
+        epilog=_FLEET_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    inner = fleet.add_subparsers(dest="fleet_command", metavar="COMMAND", required=True)
+    made: dict[str, Parser] = {}
+    for name, text in (
+        ("presets", "list the machines there can be"),
+        ("list", "list the machines there are"),
+        ("add", "add machines of a preset"),
+        ("remove", "take away a machine, or all of a pool"),
+        ("break", "let something go wrong on a machine, or heal it"),
+    ):
+        made[name] = inner.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    _add_reading(made["presets"])
+    _add_reading(made["list"])
+    for name in ("add", "remove", "break"):
+        made[name].add_argument("--kubeconfig", metavar="PATH", help="of the cluster (default: the one that is up)")
+    add = made["add"]
+    add.add_argument("preset", metavar="PRESET", help="see: quartermaster fleet presets")
+    add.add_argument("--count", metavar="N", default="1", help="how many (default 1)")
+    add.add_argument("--name", metavar="NAME", help="what their names begin with (default: the preset's)")
+    add.add_argument("--zone", metavar="ZONE", default="a", help="their zone (default a)")
+    add.add_argument("--mig", metavar="CONFIG", help="MIG configuration, such as all-1g.10gb or all-balanced")
+    add.add_argument("--spot", action="store_true", help="they may be taken back")
+    made["remove"].add_argument("node", metavar="NODE", help="a node or a pool")
+    broken = made["break"]
+    broken.add_argument("node", metavar="NODE", help="a node")
+    broken.add_argument(
+        "fault",
+        metavar="FAULT",
+        choices=("not-ready", "drain", "spot", "vanish", "xid", "straggler", "mig", "heal"),
+        help="not-ready, drain, spot, vanish, xid, straggler, mig, heal",
+    )
+    broken.add_argument("--gpus", metavar="I,J", default="0", help="devices with an Xid error (default 0)")
+    broken.add_argument("--code", metavar="N", default="79", help="which Xid error (default 79, off the bus)")
+    broken.add_argument("--factor", metavar="X", default="1.5", help="how much slower a straggler is (default 1.5)")
+    broken.add_argument("--config", metavar="CONFIG", help="the MIG configuration to change to")
+
+
 def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "serve a Kubernetes API from this process"
     command = commands.add_parser(
@@ -142,6 +240,11 @@ def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
         "--data-dir", metavar="DIR", help="keep objects, certificate and token here (default: keep nothing)"
     )
     command.add_argument("--audit-log", metavar="FILE", help="append one line of JSON per request")
+    command.add_argument(
+        "--controllers",
+        action="store_true",
+        help="run the controllers too: Deployments have pods, jobs end, nodes are watched",
+    )
 
 
 def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -234,6 +337,15 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli import api  # noqa: PLC0415
 
         return api.command(options)
+    if options.command in ("up", "down", "status", "reset"):
+        from quartermaster.cli import up  # noqa: PLC0415
+
+        actions = {"up": up.command, "down": up.down, "status": up.status, "reset": up.reset}
+        return actions[options.command](options)
+    if options.command == "fleet":
+        from quartermaster.cli import fleet  # noqa: PLC0415
+
+        return fleet.command(options)
     if options.command == "scenario":
         from quartermaster.cli.scenario import command  # noqa: PLC0415
 

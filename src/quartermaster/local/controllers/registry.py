@@ -1,0 +1,117 @@
+"""All controllers, and which changes each has to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quartermaster.local.controllers import (
+    accounts,
+    cronjob,
+    daemonset,
+    deployment,
+    disruption,
+    endpoints,
+    eviction,
+    job,
+    nodes,
+    replicaset,
+    statefulset,
+)
+from quartermaster.local.controllers.manager import Controller, Watch
+from quartermaster.local.controllers.objects import (
+    ACCOUNTS,
+    BUDGETS,
+    CLAIMS,
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    REVISIONS,
+    SERVICES,
+    SLICES,
+    STATEFUL_SETS,
+    Json,
+    Key,
+    Objects,
+    Resource,
+    key_of,
+)
+from quartermaster.local.controllers.pods import concerned
+
+
+def itself(objects: Objects, value: Json) -> list[Key]:
+    """An object concerns the controller of its kind."""
+    del objects
+    return [key_of(value)]
+
+
+def nobody(objects: Objects, value: Json) -> list[Key]:
+    """It has to be in the view, and that is all."""
+    del objects, value
+    return []
+
+
+def _fitness(node: Json) -> Any:
+    """What of a node decides who may be on it."""
+    spec = node.get("spec") or {}
+    return node["metadata"].get("labels"), spec.get("taints"), spec.get("unschedulable")
+
+
+def _replicas(value: Json) -> Any:
+    return value["spec"].get("replicas"), value["metadata"].get("ownerReferences")
+
+
+def _owning(resource: Resource, *children: Resource) -> tuple[Watch, ...]:
+    return (Watch(resource, itself), *(Watch(child, concerned(resource)) for child in children))
+
+
+CONTROLLERS = (
+    Controller("serviceaccount", accounts.reconcile, (Watch(NAMESPACES, itself), Watch(ACCOUNTS, accounts.of_account))),
+    Controller(
+        "deployment",
+        deployment.reconcile,
+        (*_owning(DEPLOYMENTS, REPLICA_SETS), Watch(PODS, deployment.of_pod)),
+    ),
+    Controller("replicaset", replicaset.reconcile, _owning(REPLICA_SETS, PODS)),
+    Controller(
+        "statefulset",
+        statefulset.reconcile,
+        (*_owning(STATEFUL_SETS, PODS, REVISIONS), Watch(CLAIMS, nobody)),
+    ),
+    Controller(
+        "daemonset",
+        daemonset.reconcile,
+        (*_owning(DAEMON_SETS, PODS, REVISIONS), Watch(NODES, daemonset.of_node, _fitness)),
+    ),
+    Controller("job", job.reconcile, _owning(JOBS, PODS)),
+    Controller("cronjob", cronjob.reconcile, _owning(CRON_JOBS, JOBS)),
+    Controller(
+        "disruption",
+        disruption.reconcile,
+        (
+            Watch(BUDGETS, itself),
+            Watch(PODS, disruption.of_pod),
+            *(Watch(kind, disruption.of_namespace, _replicas) for kind in (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS)),
+        ),
+    ),
+    Controller(
+        "node-lifecycle",
+        nodes.reconcile,
+        (Watch(NODES, itself), Watch(LEASES, nodes.of_lease), Watch(PODS, nodes.of_pod)),
+    ),
+    Controller(
+        "taint-eviction",
+        eviction.reconcile,
+        (Watch(PODS, itself), Watch(NODES, eviction.of_node, _fitness)),
+    ),
+    Controller(
+        "endpointslice",
+        endpoints.reconcile,
+        (Watch(SERVICES, itself), Watch(PODS, endpoints.of_pod), Watch(SLICES, endpoints.of_slice)),
+    ),
+)

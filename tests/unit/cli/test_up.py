@@ -1,0 +1,435 @@
+"""A whole local cluster in the test's own process, on a clock that jumps: nothing sleeps, and a day takes seconds."""
+
+import asyncio
+import contextlib
+import random
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quartermaster.api import pods as api_pods
+from quartermaster.cli.main import main
+from quartermaster.cli.running import Parts, Settings
+from quartermaster.cli.up import status_of
+from quartermaster.kube.api import Refused
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.local import LocalApi
+from quartermaster.local.apiserver.server import MASTER
+from quartermaster.local.client import LocalClient
+from quartermaster.local.clock import VirtualClock
+from quartermaster.local.demo.day import shipped_day
+from quartermaster.local.fleet import operating
+from quartermaster.local.fleet.operating import Fault
+from quartermaster.local.fleet.presets import Fleet, Pool, default_fleet, parse
+from quartermaster.local.stages.table import everything
+
+Json = dict[str, Any]
+SMALL = parse(
+    "pools: [{preset: dgx-h100, name: h, count: 2}, {preset: a100-mig, name: m}, {preset: cpu, name: c}]", "small"
+)
+
+
+class Local:
+    """The cluster, its clock, and short ways to look at it."""
+
+    def __init__(self, api: LocalApi, parts: Parts, clock: VirtualClock, task: asyncio.Task[None]) -> None:
+        self.server, self.parts, self.clock, self.task = api.server, parts, clock, task
+        self.client = LocalClient(api.server.handle, agent="test", user=MASTER)
+
+    async def settle(self) -> None:
+        """Until nothing is written for a good while of turns."""
+        quiet, seen = 0, -1
+        while quiet < 40:
+            await asyncio.sleep(0)
+            if self.task.done():
+                self.task.result()
+            now = self.server.cluster.store.revision
+            quiet, seen = (quiet + 1, seen) if now == seen else (0, now)
+
+    async def after(self, seconds: float) -> None:
+        """Let that much time pass, moment by moment."""
+        end = self.clock() + seconds
+        await self.settle()
+        while (moment := self.clock.next()) is not None and moment <= end:
+            self.clock.jump()
+            await self.settle()
+        self.clock.jump(end)
+        await self.settle()
+
+    async def pods(self, namespace: str = "default") -> dict[str, Json]:
+        found = await self.client.send("GET", f"/api/v1/namespaces/{namespace}/pods")
+        return {item["metadata"]["name"]: item for item in found["items"]}
+
+    async def phases(self) -> dict[str, str]:
+        return {name: pod["status"]["phase"] for name, pod in (await self.pods()).items()}
+
+    async def node(self, name: str) -> Json:
+        return await self.client.send("GET", f"/api/v1/nodes/{name}")
+
+    async def submit(self, name: str, *, run: int | None = 100, gpus: int = 0, **more: Any) -> None:
+        await self.client.send("POST", "/api/v1/namespaces/default/pods", workload(name, run=run, gpus=gpus, **more))
+
+
+def workload(
+    name: str, *, run: int | None, gpus: int = 0, gang: int = 0, requests: Json | None = None, **notes: str
+) -> Json:
+    asked = {"cpu": "1", "memory": "1Gi"} | ({"nvidia.com/gpu": str(gpus)} if gpus else {}) | (requests or {})
+    annotations = {f"quartermaster.dev/{key.replace('_', '-')}": value for key, value in notes.items()}
+    if run is not None:
+        annotations["quartermaster.dev/run-seconds"] = str(run)
+    metadata: Json = {"name": name, "annotations": annotations}
+    if gang:
+        metadata["labels"] = {"kueue.x-k8s.io/pod-group-name": name.rpartition("-")[0]}
+        annotations["kueue.x-k8s.io/pod-group-total-count"] = str(gang)
+    limits = {key: value for key, value in asked.items() if "/" in key}
+    container = {"name": "main", "image": "busybox", "resources": {"requests": asked, "limits": limits}}
+    return {"metadata": metadata, "spec": {"restartPolicy": "Never", "containers": [container]}}
+
+
+@contextlib.asynccontextmanager
+async def local(fleet: Fleet = SMALL, *, demo: bool = False) -> AsyncIterator[Local]:
+    clock = VirtualClock()
+    cluster = Cluster(clock=clock, rng=random.Random(1))
+    settings = Settings(port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo)
+    async with LocalApi(port=None, cluster=cluster) as api:
+        parts = Parts(api, settings, clock, seed=1)
+        task = asyncio.create_task(parts.run())
+        try:
+            yield Local(api, parts, clock, task)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def condition(value: Json, kind: str) -> Json:
+    return next((item for item in value["status"].get("conditions", ()) if item["type"] == kind), {})
+
+
+async def test_nodes_join_within_two_seconds() -> None:
+    async with local() as it:
+        await it.after(2.0)
+        nodes = (await it.client.send("GET", "/api/v1/nodes"))["items"]
+        assert {node["metadata"]["name"]: condition(node, "Ready")["status"] for node in nodes} == dict.fromkeys(
+            ("h-0", "h-1", "m-0", "c-0"), "True"
+        )
+        slices = (await it.client.send("GET", "/apis/resource.k8s.io/v1/resourceslices"))["items"]
+        assert sorted(item["spec"]["nodeName"] for item in slices) == ["h-0", "h-1", "m-0"]
+
+
+async def test_a_pod_runs_for_its_time_and_succeeds() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("a", run=100, gpus=2)
+        await it.after(10)
+        pod = (await it.pods())["a"]
+        assert pod["status"]["phase"] == "Running"
+        assert condition(pod, "Ready")["status"] == "True"
+        assert pod["spec"]["nodeName"].startswith("h-")
+        assert api_pods.devices_of(pod) == (0, 1)
+        await it.after(80)
+        assert await it.phases() == {"a": "Running"}
+        await it.after(15)
+        assert await it.phases() == {"a": "Succeeded"}
+
+
+async def test_no_device_is_given_twice_and_what_ends_makes_room() -> None:
+    async with local() as it:
+        await it.after(2)
+        for index in range(20):
+            await it.submit(f"p{index}", run=50, gpus=3)
+        held: dict[str, set[tuple[str, int]]] = {}
+        for _ in range(60):
+            await it.after(10)
+            now: Counter[tuple[str, int]] = Counter()
+            for pod in (await it.pods()).values():
+                if api_pods.node_of(pod) and not api_pods.ended(pod):
+                    devices = api_pods.devices_of(pod)
+                    assert devices is not None
+                    held[pod["metadata"]["name"]] = {(pod["spec"]["nodeName"], device) for device in devices}
+                    now.update(held[pod["metadata"]["name"]])
+            assert max(now.values(), default=0) <= 1
+        assert set((await it.phases()).values()) == {"Succeeded"}
+        assert len(held) == 20
+
+
+async def test_a_gang_starts_wholly_or_waits_and_says_why() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("one", run=100, gpus=1)
+        await it.after(5)
+        for index in range(2):
+            await it.submit(f"gang-{index}", run=100, gpus=8, gang=2)
+        await it.after(20)
+        pods = await it.pods()
+        assert [pods[f"gang-{index}"]["spec"].get("nodeName") for index in range(2)] == [None, None]
+        said = condition(pods["gang-0"], "PodScheduled")
+        assert (said["reason"], said["status"]) == ("Unschedulable", "False")
+        assert "1 of 2 pods fit" in said["message"]
+        await it.after(100)
+        pods = await it.pods()
+        assert {pods[f"gang-{index}"]["spec"].get("nodeName") for index in range(2)} == {"h-0", "h-1"}
+
+
+async def test_a_gang_waits_for_the_last_of_its_pods() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("gang-0", gpus=1, gang=2)
+        await it.after(30)
+        assert await it.phases() == {"gang-0": "Pending"}
+        await it.submit("gang-1", gpus=1, gang=2)
+        await it.after(10)
+        assert await it.phases() == {"gang-0": "Running", "gang-1": "Running"}
+
+
+async def test_important_pods_have_others_evicted() -> None:
+    async with local() as it:
+        await it.after(2)
+        high = {"metadata": {"name": "high"}, "value": 1000}
+        await it.client.send("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", high)
+        for index in range(2):
+            await it.submit(f"low{index}", run=10_000, gpus=8)
+        await it.after(10)
+        wanted = workload("urgent", run=100, gpus=8)
+        wanted["spec"]["priorityClassName"] = "high"
+        await it.client.send("POST", "/api/v1/namespaces/default/pods", wanted)
+        await it.after(20)
+        phases = await it.phases()
+        assert phases["urgent"] == "Running"
+        assert len(phases) == 2, "one of the others was evicted, and is gone: nobody makes it anew"
+
+
+async def test_mig_instances_are_resources_and_can_be_cut_anew() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("small", run=60, requests={"nvidia.com/mig-1g.5gb": "1"})
+        await it.after(5)
+        assert (await it.pods())["small"]["spec"]["nodeName"] == "m-0"
+        await operating.break_node(it.client, "m-0", Fault(kind="mig", config="all-balanced"))
+        await it.after(20)
+        assert (await it.node("m-0"))["metadata"]["labels"]["nvidia.com/mig.config.state"] == "failed", "in use"
+        await it.after(60)
+        await operating.break_node(it.client, "m-0", Fault(kind="mig", config="all-2g.10gb"))
+        await it.submit("medium", run=None, requests={"nvidia.com/mig-2g.10gb": "1"})
+        await it.after(20)
+        assert (await it.node("m-0"))["status"]["allocatable"]["nvidia.com/mig-2g.10gb"] == "12"
+        assert await it.phases() == {"small": "Succeeded", "medium": "Running"}
+
+
+async def test_an_xid_takes_the_device_and_its_pod_until_it_is_healed() -> None:
+    async with local(Fleet(pools=[Pool(preset="dgx-h100", name="h")])) as it:
+        await it.after(2)
+        await it.submit("a", run=1000, gpus=2)
+        await it.submit("b", run=1000, gpus=6)
+        await it.after(10)
+        lost = (api_pods.devices_of((await it.pods())["a"]) or ())[0]
+        await operating.break_node(it.client, "h-0", Fault(kind="xid", code=79, gpus=str(lost)))
+        await it.after(5)
+        assert await it.phases() == {"a": "Failed", "b": "Running"}
+        assert (await it.node("h-0"))["status"]["allocatable"]["nvidia.com/gpu"] == "7"
+        text = it.parts.exporter.text("h-0")
+        assert text is not None
+        assert re.search(rf'XID_ERRORS{{gpu="{lost}",.*err_code="79".*}} 79\n', text)
+        await it.submit("two", run=1000, gpus=2)
+        await it.submit("one", run=1000, gpus=1)
+        await it.after(10)
+        phases = await it.phases()
+        assert (phases["one"], phases["two"]) == ("Running", "Pending")
+        assert lost not in (api_pods.devices_of((await it.pods())["one"]) or ())
+        await operating.break_node(it.client, "h-0", Fault(kind="heal"))
+        await it.client.send("DELETE", "/api/v1/namespaces/default/pods/one")
+        await it.after(10)
+        assert (await it.phases())["two"] == "Running"
+
+
+async def test_a_drained_node_is_emptied_and_closed() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("a", run=1000, gpus=8)
+        await it.after(10)
+        node = (await it.pods())["a"]["spec"]["nodeName"]
+        await operating.break_node(it.client, node, Fault(kind="drain"))
+        await it.after(10)
+        assert await it.phases() == {}
+        await it.submit("b", run=1000, gpus=8)
+        await it.after(10)
+        assert (await it.pods())["b"]["spec"]["nodeName"] == {"h-0": "h-1", "h-1": "h-0"}[node]
+
+
+async def test_a_spot_node_goes_after_its_notice_and_takes_its_pods_along() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("a", run=1000, gpus=8)
+        await it.after(10)
+        node = (await it.pods())["a"]["spec"]["nodeName"]
+        await operating.break_node(it.client, node, Fault(kind="spot"))
+        await it.after(100)
+        assert (await it.node(node))["spec"]["taints"][0]["key"] == "quartermaster.dev/spot-interruption"
+        await it.after(60)
+        with pytest.raises(Refused):
+            await it.node(node)
+        assert await it.phases() == {}
+
+
+async def test_a_silent_node_comes_back() -> None:
+    async with local() as it:
+        await it.after(2)
+        await operating.break_node(it.client, "c-0", Fault(kind="not-ready"))
+        await it.after(60)
+        assert condition(await it.node("c-0"), "Ready")["status"] == "Unknown"
+        await operating.break_node(it.client, "c-0", Fault(kind="heal"))
+        await it.after(5)
+        node = await it.node("c-0")
+        assert condition(node, "Ready")["status"] == "True"
+        assert not node["spec"].get("taints")
+
+
+async def test_deployments_and_jobs_run_and_a_lost_node_is_replaced_after_its_grace() -> None:
+    async with local() as it:
+        await it.after(2)
+        template = workload("x", run=None, gpus=4)
+        spec = template["spec"] | {"restartPolicy": "Always"}
+        labels = {"app": "web"}
+        deployment = {
+            "metadata": {"name": "web"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }
+        job = {
+            "metadata": {"name": "sum"},
+            "spec": {"completions": 3, "template": {"spec": workload("x", run=None)["spec"]}},
+        }
+        await it.client.send("POST", "/apis/apps/v1/namespaces/default/deployments", deployment)
+        await it.client.send("POST", "/apis/batch/v1/namespaces/default/jobs", job)
+        await it.after(30)
+        found = await it.client.send("GET", "/apis/apps/v1/namespaces/default/deployments/web")
+        assert found["status"]["readyReplicas"] == 2
+        await it.after(300)
+        found = await it.client.send("GET", "/apis/batch/v1/namespaces/default/jobs/sum")
+        assert found["status"]["succeeded"] == 3
+        web = {name: pod["spec"]["nodeName"] for name, pod in (await it.pods()).items() if name.startswith("web")}
+        lost = next(iter(web.values()))
+        await operating.break_node(it.client, lost, Fault(kind="not-ready"))
+        await it.after(300)
+        assert set(web) <= set(await it.pods()), "300 s have not passed since the node was found lost"
+        await it.after(120)
+        running = [
+            pod["spec"]["nodeName"]
+            for name, pod in (await it.pods()).items()
+            if name.startswith("web") and "deletionTimestamp" not in pod["metadata"]
+        ]
+        assert len(running) == 2
+        assert lost not in running
+
+
+async def test_a_straggler_takes_longer() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("a", run=100, gpus=8)
+        await it.after(10)
+        await operating.break_node(
+            it.client, (await it.pods())["a"]["spec"]["nodeName"], Fault(kind="straggler", factor=3)
+        )
+        await it.after(250)
+        assert await it.phases() == {"a": "Running"}
+        await it.after(60)
+        assert await it.phases() == {"a": "Succeeded"}
+
+
+async def test_metrics_follow_the_load_and_counters_only_rise() -> None:
+    async with local() as it:
+        await it.after(2)
+        await it.submit("a", run=600, gpus=8, load="0.9")
+        seen = []
+        for _ in range(3):
+            await it.after(300)
+            name = "h-0" if it.parts.player.on("h-0") else "h-1"
+            text = it.parts.exporter.text(name)
+            assert text is not None
+            rows = re.findall(r'^(\w+){gpu="0",.*} (\S+)$', text, re.MULTILINE)
+            seen.append({metric: float(value) for metric, value in rows})
+            if len(seen) == 1:
+                assert 'container="main",namespace="default",pod="a"} ' in text
+        busy, idle = seen[0], seen[2]
+        assert 80 <= busy["DCGM_FI_DEV_GPU_UTIL"] <= 98
+        assert busy["DCGM_FI_PROF_GR_ENGINE_ACTIVE"] == pytest.approx(busy["DCGM_FI_DEV_GPU_UTIL"] / 100, abs=0.01)
+        assert (idle["DCGM_FI_DEV_GPU_UTIL"], idle["DCGM_FI_DEV_POWER_USAGE"]) == (0, 70)
+        energy = [values["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] for values in seen]
+        assert energy == sorted(energy)
+        assert energy[1] - energy[0] == pytest.approx(300 * 1000 * busy["DCGM_FI_DEV_POWER_USAGE"], rel=0.1)
+        assert it.parts.exporter.text("c-0") is None
+
+
+async def test_a_demo_day_goes_well() -> None:
+    async with local(default_fleet(), demo=True) as it:
+        await it.after(23.5 * 3600)
+        pods = await it.pods("demo")
+        by_kind: dict[str, Counter[str]] = {}
+        for pod in pods.values():
+            kind = pod["metadata"]["labels"]["quartermaster.dev/demo"]
+            by_kind.setdefault(kind, Counter())[pod["status"]["phase"]] += 1
+        day = shipped_day()
+        assert by_kind["service"] == {"Running": day.services[0].replicas[23]}
+        assert by_kind["notebook"] == {"Succeeded": len(day.notebooks.users)}
+        assert by_kind["pipeline"] == {"Succeeded": 8 * 4}
+        assert by_kind["job"]["Failed"] >= 1, "the leaky one"
+        gangs = [pod for name, pod in pods.items() if name.startswith(("pretrain", "nightly"))]
+        assert len(gangs) == 7
+        assert set(by_kind["job"]) <= {"Succeeded", "Failed"}
+        found = status_of((await it.client.send("GET", "/api/v1/nodes"))["items"], list(pods.values()))
+        assert found["nodes"] == {"ready": 12, "total": 12}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "--demo", "--data-dir", "x"], "--demo"),
+        (["up", "--port", "x"], "--port"),
+        (["up", "--fleet", "/nowhere"], "--fleet /nowhere"),
+        (["status"], "local cluster: is not running"),
+        (["reset"], "local cluster: is not running"),
+        (["fleet", "list"], "local cluster: is not running"),
+        (["fleet", "list", "--kubeconfig", "/nowhere"], "kubeconfig /nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {message}")
+    assert told.count("\n") == 1
+
+
+def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} >= {
+        "dgx-h100",
+        "hgx-h200",
+        "a100-mig",
+        "a30",
+        "l40s",
+        "gb200-nvl72",
+        "cpu",
+    }
+
+
+def test_down_without_a_cluster_is_no_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "nothing is running\n"
