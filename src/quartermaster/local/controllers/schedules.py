@@ -3,7 +3,7 @@
 cronsim has no dependencies and follows Debian's cron in its fields; croniter brings pytz and dateutil, and both move
 jobs out of the hour that daylight saving skips, where Kubernetes' own library drops them. So cronsim is only asked for
 wall-clock times without a zone, which are then put on the zone's real hours: what does not exist is dropped, what
-exists twice is due twice (docs/decisions/0016-cronsim.md).
+exists twice is due twice (docs/decisions/0012-cronsim.md).
 """
 
 from __future__ import annotations
