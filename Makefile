@@ -2,7 +2,7 @@
 BIN := .venv/bin
 REPORT := build/report.html
 
-.PHONY: help up test test-long test-kubernetes kubernetes lint format bench clean
+.PHONY: help up demo test test-long test-kubernetes kubernetes lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -14,6 +14,9 @@ help: ## this list
 up: .venv/ready ## the main job: place the openb trace, print the table, write the report
 	@mkdir -p $(dir $(REPORT))
 	@$(BIN)/quartermaster simulate --trace openb/default --policy quartermaster,fgd,best-fit --report $(REPORT)
+
+demo: .venv/ready ## a local cluster with a day of work at 60x, until Ctrl-C (docs/local-cluster.md)
+	@$(BIN)/quartermaster up --demo
 
 lint: .venv/ready ## format, lint, types, architecture
 	$(BIN)/ruff format --check
