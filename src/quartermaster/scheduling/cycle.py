@@ -186,7 +186,7 @@ class _Cycle:
     ) -> None:
         self._first = first
         self._shapes = shapes
-        self._unfit: dict[int, Shortfall] = {}
+        self._unfit: dict[int, tuple[Shortfall, int]] = {}
         self._demand = demand
         self._statement = statement
         self._state: ClusterState = statement.state
@@ -351,8 +351,9 @@ class _Cycle:
 
     def _place(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
         """Place the next part of a group: all that its minimum lacks, else one pod more."""
-        placed, mark = self._placer.placed, self._placer.mark()
+        placed = self._placer.placed
         start = len(placed.pods)
+        mark = self._placer.mark() if turns.weighs(group) else None
         root = group.root
         short: Shortfall | None = None
         if self._replan is not None and not self._policies.migrate and self._replan.stay(group):
@@ -363,8 +364,7 @@ class _Cycle:
             short = self._gangs.short
         if short is not None:
             return None if self._later is not None and self._nominate(group, account, turns) else short
-        refused = turns.overdrawn(group, self._state, placed, start)
-        if refused is not None:
+        if mark is not None and (refused := turns.overdrawn(group, self._state, placed, start)) is not None:
             self._placer.undo(mark)
             return str(refused)
         placement = taken_from(placed, start, group=group.name, account=account)
@@ -376,12 +376,14 @@ class _Cycle:
     def _place_single(self, pod: Pod, account: int) -> Shortfall | None:
         if pod.name in self._state.pods or pod.gated:
             return None
-        shape = self._shapes[id(pod.spec)]
+        shape, state = self._shapes[id(pod.spec)], self._state
+        known = self._unfit.get(shape.id)
+        if known is not None and known[1] == state.returns and not state.affinity.terms:
+            return known[0]  # It fitted nowhere, and since then nodes have only become fuller.
         if self._placer.place((pod.name,), shape, account):
             return None
-        short = self._unfit.get(shape.id)
-        if short is None:
-            short = self._unfit[shape.id] = Shortfall(shape=shape, wanted=1, fitted=0)
+        short = Shortfall(shape=shape, wanted=1, fitted=0) if known is None else known[0]
+        self._unfit[shape.id] = (short, state.returns)
         return short
 
     def _nominate(self, group: PodGroup, account: int, turns: Turns) -> bool:
@@ -439,7 +441,11 @@ class _Cycle:
 
     def _explain(self) -> Iterable[Unschedulable]:
         known: dict[tuple[int, int, int], Explanation] = {}
+        plain: dict[int, Explanation] = {}
         for group, short in self._short.values():
+            if id(short) in plain and group.name not in self._notes and group.name not in self._ahead.held:
+                yield Unschedulable(group.name, plain[id(short)])
+                continue
             notes = tuple(self._notes.get(group.name, ()))
             if (kept := self._ahead.held.get(group.name)) is not None:
                 notes += (f"room is reserved in {kept.start - self._now:g} s on {_few(kept.nodes)}",)
@@ -452,6 +458,8 @@ class _Cycle:
             found = known[key]
             if short.domain or notes:
                 found = replace(found, domain=short.domain, notes=notes)
+            else:
+                plain[id(short)] = found
             yield Unschedulable(group.name, found)
 
 

@@ -143,13 +143,17 @@ class Turns:
             return None
         return self._standing.quota.gate(group.queue, self._standing.asked(group), preemptible=group.preemptible)
 
+    def weighs(self, group: PodGroup) -> bool:
+        """Whether what the group gets is weighed at all."""
+        return self._standing is not None and (self._gated or not group.preemptible)
+
     def overdrawn(self, group: PodGroup, state: ClusterState, placed: Placed, start: int) -> Refusal | None:
         """Why the queue may not have what was placed since `start`, which is not charged yet.
 
         `gate` asks before, for what is likely: another sub-group may have found a place than the first, and a pod that
         takes any GPU has a model only now.
         """
-        if self._standing is None or (not self._gated and group.preemptible):
+        if self._standing is None or not self.weighs(group):
             return None
         return self._standing.quota.gate(group.queue, charged(state, placed, start), preemptible=group.preemptible)
 
