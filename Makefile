@@ -24,8 +24,9 @@ lint: .venv/ready ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## everything CI runs
+test: lint ## everything CI runs, with a real Kubernetes where it can be built
 	$(BIN)/pytest -n 2
+	@$(MAKE) --no-print-directory test-kubernetes
 
 test-long: lint ## the slow lane too
 	HYPOTHESIS_PROFILE=slow $(BIN)/pytest -n 2 -m "not kubernetes"
