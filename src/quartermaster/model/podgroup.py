@@ -72,6 +72,12 @@ class SubGroup:
         )
         return SubGroup(name=name, children=children, min=min)
 
+    def parts(self) -> Iterator[SubGroup]:
+        """The sub-group itself and all below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.parts()
+
     def leaves(self) -> Iterator[SubGroup]:
         """The leaves below (or this one), in order."""
         if not self.children:

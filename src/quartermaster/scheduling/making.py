@@ -151,7 +151,7 @@ class Making:
         refused = law.refusal()
         if refused is not None:
             return refused
-        signature = self._signature(group, action, law)
+        signature = self._signature(group, action)
         known = self._failed.get(signature)
         if known is not None:
             return known
@@ -181,7 +181,7 @@ class Making:
         self._failed[signature] = note
         return note
 
-    def _signature(self, group: PodGroup, action: Action, law: Law) -> Hashable:
+    def _signature(self, group: PodGroup, action: Action) -> Hashable:
         """Groups with equal signatures meet the same fate until somebody is helped."""
         specs = tuple(self.standing.presence.next_part(group))
         return (
@@ -192,7 +192,6 @@ class Making:
             specs,
             _constraints(group),
             len(self.placed),
-            law.action,
         )
 
     def _overdrawn(self, group: PodGroup, room: Room) -> str | None:
@@ -435,23 +434,11 @@ def _reason(action: Action, group: PodGroup, victim: PodGroup, *, moves: bool) -
 
 
 def _has_topology(group: PodGroup) -> bool:
-    todo = [group.root]
-    while todo:
-        part = todo.pop()
-        if part.topology is not None:
-            return True
-        todo.extend(part.children)
-    return False
+    return any(part.topology is not None for part in group.root.parts())
 
 
 def _constraints(group: PodGroup) -> Hashable:
     """What of a group's tree decides where it fits, beside its pods."""
     if len(group.root.pods) == 1:
         return group.root.topology
-    parts: list[Hashable] = []
-    todo = [group.root]
-    while todo:
-        part = todo.pop()
-        parts.append((part.topology, part.minimum, part.desired))
-        todo.extend(part.children)
-    return tuple(parts)
+    return tuple((part.topology, part.minimum, part.desired) for part in group.root.parts())
