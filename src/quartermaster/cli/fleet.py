@@ -7,6 +7,7 @@ import asyncio
 import json
 
 from quartermaster.api.nodes import gpus_in, lost_devices
+from quartermaster.api.objects import NodeObject, read
 from quartermaster.cli import instance
 from quartermaster.kube.api import Json
 from quartermaster.local.fleet import marks, operating
@@ -88,7 +89,8 @@ def _factor(text: str) -> float:
 
 
 def _row(node: Json) -> Json:
-    lost = len(lost_devices(node))
+    known = read(NodeObject, node)
+    lost = len(lost_devices(known))
     wrong = [look(node, f'.metadata.annotations["{mark}"]') for mark in (marks.FAULT, marks.XID, marks.SLOWDOWN)]
     told = [
         text
@@ -102,7 +104,7 @@ def _row(node: Json) -> Json:
         "preset": look(node, '.metadata.labels["node.kubernetes.io/instance-type"]') or "",
         "zone": look(node, '.metadata.labels["topology.kubernetes.io/zone"]') or "",
         "ready": ready,
-        "gpus": gpus_in(node) - lost,
+        "gpus": gpus_in(known) - lost,
         "mig": {
             name.removeprefix("nvidia.com/mig-"): int(amount)
             for name, amount in (look(node, ".status.allocatable") or {}).items()

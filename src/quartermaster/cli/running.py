@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from quartermaster.cli import instance
-from quartermaster.controllers.scheduler import Scheduler
+from quartermaster.controllers.scheduler.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig

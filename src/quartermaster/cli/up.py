@@ -121,19 +121,21 @@ def status_of(nodes: list[Json], pods: list[Json]) -> Json:
     """Counts: nodes, GPUs, pods by phase."""
     from quartermaster.api import nodes as api_nodes  # noqa: PLC0415
     from quartermaster.api import pods as api_pods  # noqa: PLC0415
+    from quartermaster.api.objects import NodeObject, PodObject, read  # noqa: PLC0415
 
     ready = [
         node
         for node in nodes
         if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", ()))
     ]
-    held = [pod for pod in pods if api_pods.node_of(pod) and not api_pods.ended(pod)]
+    known = [read(PodObject, pod) for pod in pods]
+    held = [pod for pod in known if pod.spec.node_name and not api_pods.ended(pod)]
     gpus = [api_pods.spec_from(pod).gpu for pod in held]
     return {
         "nodes": {"ready": len(ready), "total": len(nodes)},
         "gpus": {
             "used": round(sum(gpu.count * gpu.share for gpu in gpus) / 1_000_000, 2),
-            "total": sum(api_nodes.gpus_in(node) for node in nodes),
+            "total": sum(api_nodes.gpus_in(read(NodeObject, node)) for node in nodes),
         },
         "pods": dict(sorted(Counter(pod["status"].get("phase", "Unknown") for pod in pods).items())),
     }

@@ -357,6 +357,11 @@ class ClusterState:
         self.leaving[pod] = frees
         self.generation += 1
 
+    def stay(self, pod: str) -> None:
+        """Take back `leave`; nothing if it is not leaving."""
+        if self.leaving.pop(pod, None) is not None:
+            self.generation += 1
+
     def forget(self, pod: str) -> Assignment:
         """Take a pod off its node; returns where it was. Raises `InvalidInput` if it is nowhere."""
         assignment = self.pods.pop(pod, None)

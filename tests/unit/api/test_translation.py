@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartermaster.api import nodes, pods
+from quartermaster.api.objects import NodeObject, PodObject, read
 from quartermaster.api.quantities import milli, whole
 from quartermaster.local.apiserver import quantity
 from quartermaster.model.errors import InvalidInput
@@ -61,7 +62,7 @@ def node(**more: object) -> dict[str, object]:
 
 
 def test_a_node() -> None:
-    found = nodes.node_from(node())
+    found = nodes.node_from(read(NodeObject, node()))
     assert (found.cpu, found.memory, found.pods, found.gpus) == (7500, 60 * GIB, 110, 8)
     assert (found.gpu_model, found.gpu_memory, found.schedulable) == ("NVIDIA-H200", 143771 * MIB, False)
     assert found.extended == {"nvidia.com/mig-1g.5gb": 7}
@@ -70,20 +71,19 @@ def test_a_node() -> None:
 
 def test_devices_that_are_not_offered_are_the_marked_ones_else_the_last() -> None:
     value = node()
-    assert nodes.lost_devices(value) == (7, 6)
+    assert nodes.lost_devices(read(NodeObject, value)) == (7, 6)
     value["metadata"] = {"name": "n", "annotations": {"quartermaster.dev/xid": "79:0,3"}}
-    assert nodes.lost_devices(value) == (0, 3)
+    assert nodes.lost_devices(read(NodeObject, value)) == (0, 3)
 
 
 def test_a_node_that_is_not_ready_is_closed() -> None:
-    found = nodes.node_from(
-        {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
-    )
+    value = {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+    found = nodes.node_from(read(NodeObject, value))
     assert [taint.key for taint in found.taints] == ["node.kubernetes.io/not-ready"]
 
 
-def pod(spec: dict[str, object], **metadata: object) -> dict[str, object]:
-    return {"metadata": {"name": "p", "namespace": "team", **metadata}, "spec": spec}
+def pod(spec: dict[str, object], **metadata: object) -> PodObject:
+    return read(PodObject, {"metadata": {"name": "p", "namespace": "team", **metadata}, "spec": spec})
 
 
 def container(**requests: str) -> dict[str, object]:
@@ -91,12 +91,12 @@ def container(**requests: str) -> dict[str, object]:
 
 
 def test_requests_are_those_of_all_containers_or_of_the_largest_init_container() -> None:
-    spec = {
+    spec: dict[str, object] = {
         "containers": [container(cpu="1", memory="1Gi"), container(cpu="500m")],
         "initContainers": [container(cpu="4"), {**container(memory="2Gi"), "restartPolicy": "Always"}],
         "overhead": {"cpu": "100m"},
     }
-    assert pods.requests(spec) == {"cpu": 4100, "memory": 3 * GIB}
+    assert pods.requests(pod(spec).spec) == {"cpu": 4100, "memory": 3 * GIB}
 
 
 def test_a_pod() -> None:

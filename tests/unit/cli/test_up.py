@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from quartermaster.api import pods as api_pods
+from quartermaster.api.objects import PodObject, read
 from quartermaster.cli.main import main
 from quartermaster.cli.running import Parts, Settings
 from quartermaster.cli.up import status_of
@@ -31,6 +32,10 @@ Json = dict[str, Any]
 SMALL = parse(
     "pools: [{preset: dgx-h100, name: h, count: 2}, {preset: a100-mig, name: m}, {preset: cpu, name: c}]", "small"
 )
+
+
+def devices_of(pod: Json) -> tuple[int, ...] | None:
+    return api_pods.devices_of(read(PodObject, pod))
 
 
 class Local:
@@ -130,7 +135,7 @@ async def test_a_pod_runs_for_its_time_and_succeeds() -> None:
         assert pod["status"]["phase"] == "Running"
         assert condition(pod, "Ready")["status"] == "True"
         assert pod["spec"]["nodeName"].startswith("h-")
-        assert api_pods.devices_of(pod) == (0, 1)
+        assert devices_of(pod) == (0, 1)
         await it.after(80)
         assert await it.phases() == {"a": "Running"}
         await it.after(15)
@@ -147,8 +152,8 @@ async def test_no_device_is_given_twice_and_what_ends_makes_room() -> None:
             await it.after(10)
             now: Counter[tuple[str, int]] = Counter()
             for pod in (await it.pods()).values():
-                if api_pods.node_of(pod) and not api_pods.ended(pod):
-                    devices = api_pods.devices_of(pod)
+                if pod["spec"].get("nodeName") and not api_pods.ended(read(PodObject, pod)):
+                    devices = devices_of(pod)
                     assert devices is not None
                     held[pod["metadata"]["name"]] = {(pod["spec"]["nodeName"], device) for device in devices}
                     now.update(held[pod["metadata"]["name"]])
@@ -226,7 +231,7 @@ async def test_an_xid_takes_the_device_and_its_pod_until_it_is_healed() -> None:
         await it.submit("a", run=1000, gpus=2)
         await it.submit("b", run=1000, gpus=6)
         await it.after(10)
-        lost = (api_pods.devices_of((await it.pods())["a"]) or ())[0]
+        lost = (devices_of((await it.pods())["a"]) or ())[0]
         await operating.break_node(it.client, "h-0", Fault(kind="xid", code=79, gpus=str(lost)))
         await it.after(5)
         assert await it.phases() == {"a": "Failed", "b": "Running"}
@@ -239,7 +244,7 @@ async def test_an_xid_takes_the_device_and_its_pod_until_it_is_healed() -> None:
         await it.after(10)
         phases = await it.phases()
         assert (phases["one"], phases["two"]) == ("Running", "Pending")
-        assert lost not in (api_pods.devices_of((await it.pods())["one"]) or ())
+        assert lost not in (devices_of((await it.pods())["one"]) or ())
         await operating.break_node(it.client, "h-0", Fault(kind="heal"))
         await it.client.send("DELETE", "/api/v1/namespaces/default/pods/one")
         await it.after(10)

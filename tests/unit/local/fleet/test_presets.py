@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartermaster.api.nodes import node_from
+from quartermaster.api.objects import NodeObject, read
 from quartermaster.local.apiserver import names as label_rules
 from quartermaster.local.fleet import mig
 from quartermaster.local.fleet.objects import names, node, offered, reserved, resource_slice
@@ -20,7 +21,7 @@ MACHINES = sorted(presets().machines)
 @pytest.mark.parametrize("preset", MACHINES)
 def test_a_machine_is_a_node_of_the_model(preset: str) -> None:
     kind, pool = machine(preset), Pool(preset=preset)
-    found = node_from(node(pool, f"{preset}-0"))
+    found = node_from(read(NodeObject, node(pool, f"{preset}-0")))
     whole = kind.gpus if not kind.gpu or kind.mig == "all-disabled" else 0
     assert (found.gpus, found.cpu) == (whole, kind.cpu * 1000 - reserved(kind)[0])
     assert 0.9 * kind.memory_gib * 2**30 < found.memory < kind.memory_gib * 2**30

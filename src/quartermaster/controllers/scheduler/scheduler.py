@@ -1,0 +1,405 @@
+"""The loop: gather changes, decide in one cycle, send what follows, say why the rest waits.
+
+Changes are gathered for a moment, longer when cycles take longer, so that deciding never takes more than a part of the
+time however fast changes come. A cycle decides on what is new and on what may have become possible: a group that was
+found to fit nowhere is left out until room was given back, a rule changed, or `RETRY_S` passed. Everything a cycle
+decided is put down before the first word to the API, so the next cycle never sees half of it.
+
+Only a leader decides; a standby keeps the same picture, and takes over with the next cycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import numpy as np
+
+from quartermaster.api import pods as api_pods
+from quartermaster.api.objects import NodeObject, PodObject, read
+from quartermaster.controllers.scheduler.executor import Binding, Executor, Gang
+from quartermaster.controllers.scheduler.grouping import Grouping, Known
+from quartermaster.controllers.scheduler.membership import Membership
+from quartermaster.controllers.scheduler.occupancy import Occupancy
+from quartermaster.controllers.scheduler.site import Site
+from quartermaster.controllers.scheduler.teller import Teller, Word
+from quartermaster.kube.api import STRATEGIC, Api, Json, Mirror
+from quartermaster.kube.clock import Clock
+from quartermaster.model.pod import GpuRequest, PodSpec
+from quartermaster.model.podgroup import PodGroup
+from quartermaster.scheduling.cycle import Policies, cycle
+from quartermaster.scheduling.plan import GroupPlacement, Plan, devices_of
+from quartermaster.scheduling.policies.base import PlacementPolicy
+from quartermaster.scheduling.policies.catalogue import placement_policy
+from quartermaster.scheduling.policies.fragmentation import Mix
+from quartermaster.scheduling.presence import Presence
+from quartermaster.scheduling.quota import quota_request, quota_resources
+from quartermaster.scheduling.rules import Rules
+
+_log = logging.getLogger(__name__)
+
+NAMES = frozenset(("quartermaster", "default-scheduler"))
+"""Whose pods are ours in a cluster that has no other scheduler."""
+
+GATHER_S, LONGEST_GATHER_S = 0.01, 0.5
+RETRY_S = 30.0
+"""After this time a group that fits nowhere is tried again though nothing was seen to change: time itself is an input
+(minimum runtimes, delays, ageing)."""
+
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 300.0
+
+EXPECTED = Mix.of([PodSpec(cpu=8000 * count, gpu=GpuRequest(count=count)) for count in (1, 1, 2, 4, 8)])
+"""What nodes are kept fit for while nothing is known of the workload: jobs of 1 to 8 GPUs, small ones more often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What an operator chooses. `names`: the schedulerNames that are ours."""
+
+    names: frozenset[str] = NAMES
+    placement: PlacementPolicy | None = None
+    rules: Rules = field(default_factory=Rules)
+    default_queue: str = "default"
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What happened so far. Times are seconds of the process's own clock, for metrics alone."""
+
+    cycles: int = 0
+    deciding: float = 0.0
+    bound: int = 0
+    evicted: int = 0
+    refused: int = 0
+    rolled_back: int = 0
+
+
+class Scheduler:
+    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        clock: Clock,
+        options: Options | None = None,
+        leading: Callable[[], bool] = lambda: True,
+        gather: float = GATHER_S,
+    ) -> None:
+        self.options = options or Options()
+        self._api, self._clock, self._leading, self._gather = api, clock, leading, gather
+        self._placement = self.options.placement or placement_policy("quartermaster", EXPECTED)
+        self._rng = np.random.default_rng(self.options.seed)
+        self._changed = asyncio.Event()
+        self.figures = Figures()
+        self.occupancy = Occupancy(now=clock)
+        self.site = Site(api, default_queue=self.options.default_queue, changed=self._site_changed)
+        self.grouping = Grouping(self.occupancy, resolve=self.site.resolve)
+        self.membership = Membership(api, changed=self._owner_changed, joined=self._joined)
+        self.executor = Executor(api, clock=clock, rng=Random(self.options.seed), done=self._settled, leading=leading)  # noqa: S311  # no secrets
+        self.teller = Teller(api, clock=clock)
+        self._nodes = Mirror(api, NodeObject.RESOURCE, self._node_changed)
+        self._pods = Mirror(api, PodObject.RESOURCE, self._pod_changed)
+        self._cut: list[str] = []
+        self._stale: set[str] = set()
+        self._reserved: set[str] = set()
+        self._held_back: dict[str, Known] = {}
+        self._all_at = self._decided_at = float("-inf")
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def wake(self) -> None:
+        """Look again soon."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Watch and decide until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = group
+            group.create_task(self.executor.run(), name="executor")
+            group.create_task(self.teller.run(), name="teller")
+            await self.site.start(group)
+            self.membership.start(group)
+            for mirror in (self._nodes, self._pods):
+                group.create_task(mirror.run(), name=f"watch of {mirror.path}")
+                await mirror.synced.wait()
+            took = 0.0
+            while True:
+                await self._until_changed()
+                await self._clock.until(self._clock() + min(LONGEST_GATHER_S, max(self._gather, 2 * took)))
+                self._changed.clear()
+                began = time.perf_counter()
+                if self._leading():
+                    self.decide()
+                took = time.perf_counter() - began
+
+    async def _until_changed(self) -> None:
+        due = self._next_due()
+        if self._changed.is_set():
+            return
+        if due == float("inf"):
+            await self._changed.wait()
+            return
+        waits = [asyncio.ensure_future(self._clock.until(due)), asyncio.ensure_future(self._changed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    # ---- what is heard
+
+    def _node_changed(self, before: Json | None, after: Json | None) -> None:
+        old, new = (None if value is None else read(NodeObject, value) for value in (before, after))
+        if self.occupancy.node_changed(old, new):
+            for pod in self.occupancy.moved:
+                self.grouping.touch(pod)
+            self.occupancy.moved.clear()
+            self.wake()
+
+    def _pod_changed(self, before: Json | None, after: Json | None) -> None:
+        value = read(PodObject, after or before or {})
+        name = value.title
+        if not self.occupancy.pod_changed(name, None if after is None else value):
+            return
+        if after is None:
+            self.membership.gone(name)
+            self.grouping.leave(name)
+            self._hush(name)
+        elif api_pods.scheduler_of(value) in self.options.names:
+            self.membership.look(name, value)
+            self.grouping.touch(name)
+        self.wake()
+
+    def _joined(self, pod: str) -> None:
+        """It is known, or known anew, which group a pod belongs to."""
+        found = self.membership.of(pod)
+        if pod in self.occupancy.records and found is not None:
+            self.grouping.join(pod, found.group, found.wish, found.place)
+            self.wake()
+
+    def _owner_changed(self) -> None:
+        self.wake()
+
+    def _site_changed(self) -> None:
+        self.occupancy.releases += 1
+        self.grouping.touch_all()
+        self.wake()
+
+    # ---- deciding
+
+    def decide(self) -> None:
+        """One cycle, and what follows from it."""
+        looked = self.grouping.refresh()
+        broken = any(known.runs and len(known.places) > 1 for known in looked)
+        now = self._clock()
+        against = (self.occupancy.releases, self.site.generation)
+        waiting = self._to_try(now, against)
+        self._decided_at = now
+        for known in self.grouping.wrong.values():
+            self._explain(known, known.wrong)
+        if not waiting and not broken and not self._time_is_up(now):
+            return
+        self.figures.cycles += 1
+        running = [known.value for known in self.grouping.running.values() if known.value is not None]
+        began = time.perf_counter()
+        plan = cycle(
+            self.occupancy.state.borrow(),
+            self._policies(),
+            groups=waiting,
+            running=running,
+            now=now,
+            rng=self._rng,
+            demand=None if len(waiting) == len(self.grouping.waiting) else self._demand(),
+            first=self._cut,
+        )
+        self.figures.deciding += time.perf_counter() - began
+        self._remember(plan, against)
+        self._carry_out(plan)
+
+    def _policies(self) -> Policies:
+        return Policies(
+            placement=self._placement,
+            queues=self.site.queues,
+            topologies=self.site.topologies,
+            rules=self.options.rules,
+            budgets=self.site.budgets,
+        )
+
+    def _to_try(self, now: float, against: object) -> list[PodGroup]:
+        """The groups that wait, less those of which it is known that they fit nowhere."""
+        everything = now >= self._all_at + RETRY_S
+        if everything:
+            self._all_at = now
+        self._held_back = {name: known for name, known in self._held_back.items() if known.not_before > now}
+        found = []
+        for known in self.grouping.waiting.values():
+            assert known.value is not None, "groups that cannot be decided on are not among those that wait"
+            if known.name in self._held_back:
+                continue
+            if everything or known.unfit != against or known.reserved is not None:
+                found.append(known.value)
+        return found
+
+    def _time_is_up(self, now: float) -> bool:
+        """Whether a group that runs may have to end now."""
+        return bool(self._stale) or any(
+            known.value is not None and now >= (known.value.started or 0.0) + (known.value.max_runtime or 0.0)
+            for known in self.grouping.timed.values()
+        )
+
+    def _demand(self) -> Mapping[str, Mapping[str, int]]:
+        """What waits in all, by queue and resource."""
+        state = self.occupancy.state
+        wanted: dict[str, Counter[PodSpec]] = {}
+        for known in self.grouping.waiting.values():
+            assert known.value is not None, "see _to_try"
+            specs = wanted.setdefault(known.value.queue, Counter())
+            specs.update(pod.spec for pod in known.value.pods if pod.name not in state.pods and not pod.gated)
+        resources = quota_resources(self.site.queues)
+        smallest = min((p.gpu_memory for p in state.classes.profiles if p.gpu_memory), default=0)
+        total: dict[str, Mapping[str, int]] = {}
+        for queue, specs in wanted.items():
+            amounts = [0] * len(resources)
+            for spec, count in specs.items():
+                for column, part in enumerate(quota_request(spec, resources=resources, gpu_memory=smallest)):
+                    amounts[column] += count * part
+            total[queue] = dict(zip(resources, amounts, strict=True))
+        return total
+
+    def _remember(self, plan: Plan, against: object) -> None:
+        """What the next cycle has to be told of this one."""
+        self._cut = plan.cut
+        groups = self.grouping.groups
+        for name in self._stale | plan.stale.keys():
+            known = groups.get(name)
+            if known is not None and known.value is not None:
+                known.stale_since = plan.stale.get(name)
+                known.value = replace(known.value, stale_since=known.stale_since)
+        self._stale = set(plan.stale)
+        for name in self._reserved | plan.reservations.keys():
+            known = groups.get(name)
+            if known is not None and known.value is not None:
+                known.reserved = plan.reservations.get(name)
+                known.value = replace(known.value, reserved=known.reserved)
+        self._reserved = set(plan.reservations)
+        for verdict in plan.unschedulable:
+            groups[verdict.group].unfit = against
+
+    def _next_due(self) -> float:
+        """When to look again though nothing changes."""
+        grouping, grace = self.grouping, self.options.rules.staleness_grace
+        dues = [known.not_before for known in self._held_back.values()]
+        if grouping.waiting:
+            dues.append(self._all_at + RETRY_S)
+        for name in self._stale:
+            known = grouping.groups.get(name)
+            if known is not None and known.value is not None and known.stale_since is not None:
+                own = known.value.staleness_grace
+                dues.append(known.stale_since + (grace if own is None else own))
+        for known in grouping.timed.values():
+            assert known.value is not None, "see Grouping.refresh"
+            dues.append((known.value.started or 0.0) + (known.value.max_runtime or 0.0))
+        return max(min(dues, default=float("inf")), self._decided_at + self._gather)
+
+    # ---- effects
+
+    def _carry_out(self, plan: Plan) -> None:
+        assert self._tasks is not None, "effects need a running scheduler"
+        for evict in plan.evictions:
+            record = self.occupancy.records.get(evict.pod)
+            if record is not None:
+                self.occupancy.leaves(evict.pod)
+                reason = f"{evict.reason}" + (f", for {evict.beneficiary}" if evict.beneficiary else "")
+                self._tasks.create_task(self._evict(evict.pod, record.pod, reason))
+        for placement in plan.placements:
+            if placement.nominated:
+                self._nominate(placement, plan)
+            else:
+                self._bind(placement, plan)
+        for group, explanation in plan.unschedulable:
+            self._explain(self.grouping.groups[group], str(explanation))
+
+    def _bind(self, placement: GroupPlacement, plan: Plan) -> None:
+        bindings = []
+        for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
+            node, devices = plan.nodes[row], devices_of(mask)
+            self.occupancy.assume(pod, node, devices)
+            self._hush(pod)
+            self.grouping.touch(pod)
+            bindings.append(Binding(pod, self.occupancy.records[pod].pod, node, devices))
+        self.executor.bind(Gang(placement.group, bindings))
+
+    def _settled(self, gang: Gang) -> None:
+        """All bindings of a gang are answered."""
+        self.figures.bound += len(gang.bound)
+        known = self.grouping.groups.get(gang.group)
+        if not gang.refused and not gang.dropped:
+            if known is not None:
+                known.backoff = 0.0
+            return
+        self.figures.refused += len(gang.refused)
+        for pod in (*gang.refused, *gang.dropped):
+            if self.occupancy.refused(pod):
+                self.grouping.touch(pod)
+        if known is not None and gang.refused:
+            known.backoff = min(LONGEST_BACKOFF_S, max(FIRST_BACKOFF_S, known.backoff * 2))
+            known.not_before = self._clock() + known.backoff
+            self._held_back[known.name] = known
+            self.grouping.refresh()
+            self._roll_back(known, gang)
+        self.wake()
+
+    def _roll_back(self, known: Known, gang: Gang) -> None:
+        """Take back what was bound of a gang that is not whole: half a gang holds devices and computes nothing."""
+        value, state = known.value, self.occupancy.state
+        if not gang.bound or (value is not None and Presence(state.pods, state.leaving).satisfied(value.root)):
+            return
+        pod, why = next(iter(gang.refused.items()))
+        assert self._tasks is not None, "effects need a running scheduler"
+        for name in gang.bound:
+            record = self.occupancy.records.get(name)
+            if record is not None and name not in state.leaving:
+                self.figures.rolled_back += 1
+                self.occupancy.leaves(name)
+                self._tasks.create_task(self._evict(name, record.pod, f"{pod} of its gang was refused: {why}"))
+
+    async def _evict(self, name: str, pod: PodObject, reason: str) -> None:
+        refusal = await self.executor.evict(pod, reason)
+        if not refusal:
+            self.figures.evicted += 1
+            return
+        record = self.occupancy.records.get(name)
+        if record is not None and record.pod.metadata.uid == pod.metadata.uid and not record.pod.leaving:
+            _log.info("%s stays: %s", name, refusal)
+            self.occupancy.stays(name)
+            self.wake()
+
+    def _nominate(self, placement: GroupPlacement, plan: Plan) -> None:
+        for name, row in zip(placement.pods, placement.rows, strict=True):
+            pod = self.occupancy.records[name].pod
+            node = plan.nodes[row]
+            if pod.status.nominated_node_name != node:
+                self._say((name, "where"), pod, api_pods.nomination(pod, node), node)
+
+    def _explain(self, known: Known, message: str) -> None:
+        stamp = api_pods.stamp(self._clock())
+        for name in known.places:
+            record = self.occupancy.records[name]
+            if name in self.occupancy.state.pods or not record.live or api_pods.gated(record.pod):
+                continue
+            if api_pods.unschedulable_reason(record.pod) != message:
+                self._say((name, "why"), record.pod, api_pods.unschedulable(record.pod, message, stamp), message)
+
+    def _hush(self, name: str) -> None:
+        self.teller.forget((name, "why"))
+        self.teller.forget((name, "where"))
+
+    def _say(self, subject: tuple[str, str], pod: PodObject, body: Json, content: object) -> None:
+        path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/status"
+        self.teller.say(subject, Word("PATCH", path, body, STRATEGIC, (pod.metadata.uid, content)))

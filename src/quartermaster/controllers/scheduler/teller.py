@@ -1,0 +1,107 @@
+"""What is said about decisions, late and seldom: conditions, nominations, status of queues and groups.
+
+Words are cheap for us and dear for the API server, so each is held back for a moment (what is true no longer is never
+written), only the last word on a subject is written, and none is repeated sooner than `interval`. A word that is
+refused is lost: it is said anew when it changes. Nothing here decides anything, and no decision waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from quartermaster.kube.api import Api, Json, Refused
+from quartermaster.kube.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_S = 1.0
+INTERVAL_S = 15.0
+WIDTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A write. `content` is what it says: a word whose content was said last is not said again."""
+
+    method: str
+    path: str
+    body: Json
+    media: str
+    content: Hashable
+
+
+class Teller:
+    """Writes until cancelled. Subjects are any hashable values."""
+
+    def __init__(
+        self, api: Api, *, clock: Clock, patience: float = PATIENCE_S, interval: float = INTERVAL_S, width: int = WIDTH
+    ) -> None:
+        self._api, self._clock = api, clock
+        self._patience, self._interval = patience, interval
+        self._width = asyncio.Semaphore(width)
+        self._due: dict[Hashable, tuple[float, Word]] = {}
+        self._said: dict[Hashable, tuple[float, Hashable]] = {}
+        self._more = asyncio.Event()
+        self.writes = 0
+
+    def say(self, subject: Hashable, word: Word, *, at_once: bool = False) -> None:
+        """Have a word written in a while, in the place of what was to be said on that subject."""
+        when, last = self._said.get(subject, (float("-inf"), None))
+        if last == word.content:
+            self._due.pop(subject, None)
+            return
+        known = self._due.get(subject)
+        now = self._clock()
+        due = now if at_once else max(now + self._patience, when + self._interval)
+        self._due[subject] = (min(due, known[0]) if known else due, word)
+        self._more.set()
+
+    def forget(self, subject: Hashable) -> None:
+        """There is nothing more to say on a subject."""
+        self._due.pop(subject, None)
+        self._said.pop(subject, None)
+
+    async def run(self) -> None:
+        """Write what is due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                while not self._due:
+                    self._more.clear()
+                    await self._more.wait()
+                self._more.clear()
+                now = self._clock()
+                for subject, (due, word) in list(self._due.items()):
+                    if due <= now:
+                        del self._due[subject]
+                        self._said[subject] = (now, word.content)
+                        await self._width.acquire()
+                        group.create_task(self._write(subject, word))
+                if self._due:
+                    first = min(due for due, _ in self._due.values())
+                    await self._until(first)
+
+    async def _until(self, when: float) -> None:
+        """Until that moment, or until something is to be said sooner."""
+        waits = [asyncio.ensure_future(self._clock.until(when)), asyncio.ensure_future(self._more.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await wait
+
+    async def _write(self, subject: Hashable, word: Word) -> None:
+        try:
+            self.writes += 1
+            await self._api.send(word.method, word.path, word.body, media=word.media)
+        except (Refused, OSError, TimeoutError) as wrong:
+            if not isinstance(wrong, Refused) or wrong.code not in {404, 409}:
+                _log.warning("could not write %s: %s", word.path, wrong)
+            self._said.pop(subject, None)
+        finally:
+            self._width.release()
