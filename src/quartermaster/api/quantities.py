@@ -35,3 +35,8 @@ def whole(quantity: Any) -> int:
 def milli(quantity: Any) -> int:
     """In thousandths, rounded up; absent is 0."""
     return 0 if quantity is None else math.ceil(_value(str(quantity)) * 1000)
+
+
+def number(quantity: Any) -> float:
+    """In the resource's own unit, fractions and all; absent is 0."""
+    return 0.0 if quantity is None else float(_value(str(quantity)))
