@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from quartermaster.kube.api import JSON, Json, Refused
-from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.transport import Handler, Request, User
+from quartermaster.kube.api import JSON, Body, Decoded, Refused, lines_of
+from quartermaster.local.apiserver.transport import Handler, Request, Response, User
 
 
-class LocalClient:
+class LocalClient(Decoded):
     """Requests under the name `agent`, which becomes the field manager.
 
     `user` is who asks, in process; over HTTP the transport's token says so.
@@ -21,32 +20,30 @@ class LocalClient:
         self._agent = agent
         self._user = user
 
-    async def send(self, method: str, path: str, body: Json | None = None, *, media: str = JSON) -> Json:
+    async def send_raw(self, method: str, path: str, body: Body | None = None, *, media: str = JSON) -> bytes:
         """One request; raises Refused."""
         request = Request.of(method, path, body, content_type=media, user_agent=self._agent)
         request.user = self._user
         response = await self._handler(request)
         if response.status >= 400:
-            raise Refused(response.status, _message(response.body))
-        return load(response.body)
+            raise _refused(response)
+        return response.body
 
-    async def watch(self, path: str) -> AsyncGenerator[Json, None]:
-        """The events of a watch until it ends; raises Refused."""
+    async def watch_raw(self, path: str) -> AsyncGenerator[bytes, None]:
+        """The lines of a watch until it ends; raises Refused."""
         request = Request.of("GET", path, user_agent=self._agent)
         request.user = self._user
         response = await self._handler(request)
         if response.stream is None:
-            raise Refused(response.status, _message(response.body))
+            raise _refused(response)
         async with contextlib.aclosing(response.stream) as stream:  # type: ignore[type-var]  # an async generator
             rest = b""
             async for part in stream:
-                *lines, rest = (rest + part).split(b"\n")
+                lines, rest = lines_of(rest, part)
                 for line in lines:
-                    yield load(line)
+                    yield line
 
 
-def _message(body: bytes) -> str:
-    try:
-        return str(load(body).get("message", ""))
-    except ValueError:
-        return body.decode(errors="replace")
+def _refused(response: Response) -> Refused:
+    pause = response.headers.get("Retry-After")
+    return Refused.of(response.status, response.body, retry_after=float(pause) if pause is not None else None)
