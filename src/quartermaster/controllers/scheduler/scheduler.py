@@ -21,15 +21,19 @@ from random import Random
 import numpy as np
 
 from quartermaster.api import pods as api_pods
-from quartermaster.api.objects import NodeObject, PodObject, read
+from quartermaster.api.objects import NodeObject, PodObject
 from quartermaster.controllers.scheduler.executor import Binding, Executor, Gang
 from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.membership import Membership
+from quartermaster.controllers.scheduler.metrics import Metrics
 from quartermaster.controllers.scheduler.occupancy import Occupancy
 from quartermaster.controllers.scheduler.site import Site
+from quartermaster.controllers.scheduler.sources import Sources
 from quartermaster.controllers.scheduler.teller import Teller, Word
-from quartermaster.kube.api import STRATEGIC, Api, Json, Mirror
+from quartermaster.kube.api import STRATEGIC, Api, Json
 from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
+from quartermaster.kube.views import view_of
 from quartermaster.model.pod import GpuRequest, PodSpec
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.scheduling.cycle import Policies, cycle
@@ -68,18 +72,6 @@ class Options:
     seed: int = 0
 
 
-@dataclass(slots=True)
-class Figures:
-    """What happened so far. Times are seconds of the process's own clock, for metrics alone."""
-
-    cycles: int = 0
-    deciding: float = 0.0
-    bound: int = 0
-    evicted: int = 0
-    refused: int = 0
-    rolled_back: int = 0
-
-
 class Scheduler:
     """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed."""
 
@@ -90,6 +82,7 @@ class Scheduler:
         clock: Clock,
         options: Options | None = None,
         leading: Callable[[], bool] = lambda: True,
+        metrics: Metrics | None = None,
         gather: float = GATHER_S,
     ) -> None:
         self.options = options or Options()
@@ -97,15 +90,21 @@ class Scheduler:
         self._placement = self.options.placement or placement_policy("quartermaster", EXPECTED)
         self._rng = np.random.default_rng(self.options.seed)
         self._changed = asyncio.Event()
-        self.figures = Figures()
+        self.metrics = metrics or Metrics()
+        rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
-        self.site = Site(api, default_queue=self.options.default_queue, changed=self._site_changed)
+        self.sources = Sources(api, clock=clock, rng=rng)
+        self.site = Site(self.sources, default_queue=self.options.default_queue, changed=self._site_changed)
         self.grouping = Grouping(self.occupancy, resolve=self.site.resolve)
         self.membership = Membership(api, changed=self._owner_changed, joined=self._joined)
-        self.executor = Executor(api, clock=clock, rng=Random(self.options.seed), done=self._settled, leading=leading)  # noqa: S311  # no secrets
+        self.executor = Executor(api, clock=clock, rng=rng, done=self._settled, leading=leading)
         self.teller = Teller(api, clock=clock)
-        self._nodes = Mirror(api, NodeObject.RESOURCE, self._node_changed)
-        self._pods = Mirror(api, PodObject.RESOURCE, self._pod_changed)
+        self._nodes = Reflector(
+            api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), clock=clock, rng=rng
+        )
+        self._pods = Reflector(
+            api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=clock, rng=rng
+        )
         self._cut: list[str] = []
         self._stale: set[str] = set()
         self._reserved: set[str] = set()
@@ -123,7 +122,8 @@ class Scheduler:
             self._tasks = group
             group.create_task(self.executor.run(), name="executor")
             group.create_task(self.teller.run(), name="teller")
-            await self.site.start(group)
+            await self.sources.start(group)
+            await self.site.start()
             self.membership.start(group)
             for mirror in (self._nodes, self._pods):
                 group.create_task(mirror.run(), name=f"watch of {mirror.path}")
@@ -154,18 +154,18 @@ class Scheduler:
 
     # ---- what is heard
 
-    def _node_changed(self, before: Json | None, after: Json | None) -> None:
-        old, new = (None if value is None else read(NodeObject, value) for value in (before, after))
-        if self.occupancy.node_changed(old, new):
+    def _node_changed(self, before: NodeObject | None, after: NodeObject | None) -> None:
+        if self.occupancy.node_changed(before, after):
             for pod in self.occupancy.moved:
                 self.grouping.touch(pod)
             self.occupancy.moved.clear()
             self.wake()
 
-    def _pod_changed(self, before: Json | None, after: Json | None) -> None:
-        value = read(PodObject, after or before or {})
+    def _pod_changed(self, before: PodObject | None, after: PodObject | None) -> None:
+        value = after or before
+        assert value is not None, "something changed"
         name = value.title
-        if not self.occupancy.pod_changed(name, None if after is None else value):
+        if not self.occupancy.pod_changed(name, after):
             return
         if after is None:
             self.membership.gone(name)
@@ -205,7 +205,6 @@ class Scheduler:
             self._explain(known, known.wrong)
         if not waiting and not broken and not self._time_is_up(now):
             return
-        self.figures.cycles += 1
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
         began = time.perf_counter()
         plan = cycle(
@@ -218,7 +217,8 @@ class Scheduler:
             demand=None if len(waiting) == len(self.grouping.waiting) else self._demand(),
             first=self._cut,
         )
-        self.figures.deciding += time.perf_counter() - began
+        self.metrics.cycle.observe(time.perf_counter() - began)
+        self.metrics.tried.inc(len(waiting))
         self._remember(plan, against)
         self._carry_out(plan)
 
@@ -316,6 +316,7 @@ class Scheduler:
             if record is not None:
                 self.occupancy.leaves(evict.pod)
                 reason = f"{evict.reason}" + (f", for {evict.beneficiary}" if evict.beneficiary else "")
+                self.metrics.evictions.labels(evict.action).inc()
                 self._tasks.create_task(self._evict(evict.pod, record.pod, reason))
         for placement in plan.placements:
             if placement.nominated:
@@ -337,23 +338,31 @@ class Scheduler:
 
     def _settled(self, gang: Gang) -> None:
         """All bindings of a gang are answered."""
-        self.figures.bound += len(gang.bound)
-        known = self.grouping.groups.get(gang.group)
+        known, now = self.grouping.groups.get(gang.group), self._clock()
+        self._count(gang, known, now)
         if not gang.refused and not gang.dropped:
             if known is not None:
                 known.backoff = 0.0
             return
-        self.figures.refused += len(gang.refused)
         for pod in (*gang.refused, *gang.dropped):
             if self.occupancy.refused(pod):
                 self.grouping.touch(pod)
         if known is not None and gang.refused:
             known.backoff = min(LONGEST_BACKOFF_S, max(FIRST_BACKOFF_S, known.backoff * 2))
-            known.not_before = self._clock() + known.backoff
+            known.not_before = now + known.backoff
             self._held_back[known.name] = known
             self.grouping.refresh()
             self._roll_back(known, gang)
         self.wake()
+
+    def _count(self, gang: Gang, known: Known | None, now: float) -> None:
+        metrics = self.metrics
+        for result, pods in (("bound", gang.bound), ("refused", gang.refused), ("dropped", gang.dropped)):
+            if pods:
+                metrics.bindings.labels(result).inc(len(pods))
+        metrics.bind.observe(now - gang.asked)
+        if known is not None and known.value is not None and not gang.refused:
+            metrics.waited.observe(now - known.value.queued)
 
     def _roll_back(self, known: Known, gang: Gang) -> None:
         """Take back what was bound of a gang that is not whole: half a gang holds devices and computes nothing."""
@@ -365,15 +374,15 @@ class Scheduler:
         for name in gang.bound:
             record = self.occupancy.records.get(name)
             if record is not None and name not in state.leaving:
-                self.figures.rolled_back += 1
+                self.metrics.rolled_back.inc()
                 self.occupancy.leaves(name)
                 self._tasks.create_task(self._evict(name, record.pod, f"{pod} of its gang was refused: {why}"))
 
     async def _evict(self, name: str, pod: PodObject, reason: str) -> None:
         refusal = await self.executor.evict(pod, reason)
         if not refusal:
-            self.figures.evicted += 1
             return
+        self.metrics.evictions_refused.inc()
         record = self.occupancy.records.get(name)
         if record is not None and record.pod.metadata.uid == pod.metadata.uid and not record.pod.leaving:
             _log.info("%s stays: %s", name, refusal)

@@ -1,67 +1,113 @@
-"""What a cluster's operators lay down: queues, topologies, disruption budgets, as the API has them now.
+"""What a cluster's operators lay down: queues, topologies, priority classes, disruption budgets, as they are now.
 
-Refuses to let a wrong object stop the scheduler: it is left out, and its own status says why.
+Refuses to let a wrong object stop the scheduler: it is left out with what hangs on it, and its own status says why.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from quartermaster.api import v1alpha1
 from quartermaster.api.objects import BudgetObject, read
+from quartermaster.api.queues import Queues, queues_from
 from quartermaster.api.selecting import label_selector
-from quartermaster.kube.api import Api, Json, Mirror
+from quartermaster.api.topologies import Topologies, topologies_from
+from quartermaster.controllers.scheduler.sources import GroupKind, Sources
+from quartermaster.kube.api import Json
 from quartermaster.model.disruption import DisruptionBudget
 from quartermaster.model.errors import InvalidInput
-from quartermaster.model.queue import UNLIMITED, Queue, QueueTree, Quota
+from quartermaster.model.queue import Queue, QueueTree
 from quartermaster.model.topology import Topology
+
+QUEUES: GroupKind = (v1alpha1.GROUP, "Queue")
+TOPOLOGIES: GroupKind = (v1alpha1.GROUP, "Topology")
+BUDGETS: GroupKind = ("policy", "PodDisruptionBudget")
 
 
 class Site:
-    """`queues`, `topologies` and `budgets`; `generation` rises when one of them changed."""
+    """`queues`, `topologies` and `budgets`; `generation` rises when something changed that decisions depend on."""
 
-    def __init__(self, api: Api, *, default_queue: str, changed: Callable[[], None]) -> None:
-        self._api, self._default, self._changed = api, default_queue, changed
+    def __init__(self, sources: Sources, *, default_queue: str, changed: Callable[[], None]) -> None:
+        self._sources, self._default, self._changed = sources, default_queue, changed
         self.generation = 0
-        self.queues = _with(default_queue, [])
-        self.topologies: dict[str, Topology] = {}
-        self._budgets = Mirror(api, BudgetObject.RESOURCE, self._budget_changed)
+        self._queues: Queues | None = None
+        self._topologies: Topologies | None = None
+        self._tree: QueueTree | None = None
+        self._budgets: tuple[DisruptionBudget, ...] | None = None
 
-    async def start(self, group: asyncio.TaskGroup) -> None:
+    async def start(self) -> None:
         """Watch, and return when it is known what there is."""
-        group.create_task(self._budgets.run(), name="watch of disruption budgets")
-        await self._budgets.synced.wait()
+        version = (v1alpha1.VERSION,)
+        await self._sources.want(QUEUES, "queues", version, self._queue_changed)
+        await self._sources.want(TOPOLOGIES, "topologies", version, self._topology_changed)
+        await self._sources.want(BUDGETS, "poddisruptionbudgets", ("v1",), self._budget_changed)
 
     def resolve(self, queue: str, namespace: str) -> str:  # noqa: ARG002  # local queues are named inside namespaces
         """The leaf queue that work is charged to which names `queue`; raises InvalidInput if there is none."""
         name = queue or self._default
+        problem = self.found.problems.get(name)
+        if problem is not None:
+            raise InvalidInput(f"queue '{name}'", f"cannot be used: {problem.message}", "mend it, or use another")
         if not self.queues.is_leaf(self.queues[name].name):
             raise InvalidInput(f"queue '{name}'", "has queues below it", "submit to one of its leaves")
         return name
 
     @property
+    def found(self) -> Queues:
+        """The queues that there are, and what is wrong with some."""
+        if self._queues is None:
+            self._queues = queues_from(self._sources.objects(QUEUES).values())
+        return self._queues
+
+    @property
+    def queues(self) -> QueueTree:
+        """The tree that is scheduled by. If nobody defined the default queue, it has what others leave."""
+        if self._tree is None:
+            tree = self.found.tree
+            if self._default not in tree and self._default not in self.found.problems:
+                known = self._sources.objects(QUEUES)
+                tree = QueueTree([*tree, Queue(name=self._default)]) if known else QueueTree.single(self._default)
+            self._tree = tree
+        return self._tree
+
+    @property
+    def topologies(self) -> Mapping[str, Topology]:
+        """The topologies that can be used."""
+        if self._topologies is None:
+            self._topologies = topologies_from(self._sources.objects(TOPOLOGIES).values())
+        return self._topologies.topologies
+
+    @property
     def budgets(self) -> tuple[DisruptionBudget, ...]:
         """What may be taken down now."""
-        found = (read(BudgetObject, value) for value in self._budgets.objects.values())
-        return tuple(
-            DisruptionBudget(
-                name=budget.metadata.name,
-                namespace=budget.metadata.namespace,
-                selector=label_selector(budget.spec.selector),
-                allowed=max(0, budget.status.disruptions_allowed),
+        if self._budgets is None:
+            found = (read(BudgetObject, value) for value in self._sources.objects(BUDGETS).values())
+            self._budgets = tuple(
+                DisruptionBudget(
+                    name=budget.metadata.name,
+                    namespace=budget.metadata.namespace,
+                    selector=label_selector(budget.spec.selector),
+                    allowed=max(0, budget.status.disruptions_allowed),
+                )
+                for budget in found
             )
-            for budget in found
-        )
+        return self._budgets
+
+    def _queue_changed(self, before: Json | None, after: Json | None) -> None:
+        if (before or {}).get("spec") != (after or {}).get("spec") or before is None or after is None:
+            self._queues = self._tree = None
+            self._moved()
+
+    def _topology_changed(self, before: Json | None, after: Json | None) -> None:
+        if (before or {}).get("spec") != (after or {}).get("spec"):
+            self._topologies = None
+            self._moved()
 
     def _budget_changed(self, before: Json | None, after: Json | None) -> None:
+        self._budgets = None
         if (before or {}).get("status") != (after or {}).get("status"):
-            self.generation += 1
-            self._changed()
+            self._moved()
 
-
-def _with(default: str, queues: list[Queue]) -> QueueTree:
-    """The tree, with the default queue: if nobody defined it, it has what others leave."""
-    if any(queue.name == default for queue in queues):
-        return QueueTree(queues)
-    everything = dict.fromkeys(("cpu", "memory", "gpu"), Quota(deserved=UNLIMITED if not queues else 0.0))
-    return QueueTree([*queues, Queue(name=default, quotas=everything)])
+    def _moved(self) -> None:
+        self.generation += 1
+        self._changed()

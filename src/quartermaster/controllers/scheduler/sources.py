@@ -1,0 +1,163 @@
+"""Objects of kinds that a cluster may or may not serve: owners of pods, queues and groups of other schedulers.
+
+A kind is watched from the moment somebody wants it and the cluster has it; a definition that is installed later is
+noticed. What is not served, or may not be read, is empty, and `missing` says why. Refuses to know what kinds mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import msgspec
+
+from quartermaster.api.objects import Json, Object
+from quartermaster.kube.api import Api, Key, Refused
+from quartermaster.kube.backoff import Backoff
+from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
+from quartermaster.kube.views import view_of
+
+_log = logging.getLogger(__name__)
+
+GroupKind = tuple[str, str]
+OnChange = Callable[[Json | None, Json | None], None]
+DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+AWAY: Final = (408, 429, 500, 502, 503, 504)
+
+
+class Definition(Object, gc=False):
+    """A CustomResourceDefinition, of which only the name matters."""
+
+
+class _Resource(msgspec.Struct, gc=False):
+    name: str
+    kind: str
+
+
+class _Resources(msgspec.Struct, gc=False):
+    resources: list[_Resource] = []
+
+
+@dataclass(slots=True)
+class Source:
+    """One kind. `path` is where it is served, empty while it is not."""
+
+    plural: str
+    versions: tuple[str, ...]
+    on_change: OnChange
+    path: str = ""
+    reflector: Reflector[Json] | None = None
+    task: asyncio.Task[None] | None = None
+    missing: str = ""
+    looking: asyncio.Lock | None = None
+
+
+class Sources:
+    """All kinds that were wanted."""
+
+    def __init__(self, api: Api, *, clock: Clock, rng: Random) -> None:
+        self._api, self._clock, self._rng = api, clock, rng
+        self._sources: dict[GroupKind, Source] = {}
+        self._definitions = Reflector(
+            api, DEFINITIONS, self._definition_changed, view=view_of(Definition), clock=clock, rng=rng
+        )
+        self._group: asyncio.TaskGroup | None = None
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Watch definitions, and return when it is known which there are, or that nobody may say."""
+        self._group = group
+        group.create_task(self._definitions.run(), name="watch of definitions")
+        await self._definitions.answered.wait()
+        for key in list(self._sources):
+            await self._open(key)
+
+    async def want(self, key: GroupKind, plural: str, versions: Sequence[str], on_change: OnChange) -> None:
+        """Watch a kind from now on; returns when what there is has been told, or that there is none."""
+        if key not in self._sources:
+            self._sources[key] = Source(plural, tuple(versions), on_change, looking=asyncio.Lock())
+        if self._group is not None:
+            await self._open(key)
+
+    def wanted(self, key: GroupKind) -> bool:
+        """Whether somebody asked for a kind."""
+        return key in self._sources
+
+    def find(self, key: GroupKind, namespace: str, name: str) -> Json | None:
+        """An object; None if it is not there as far as is known."""
+        return self.objects(key).get((namespace, name))
+
+    def objects(self, key: GroupKind) -> Mapping[Key, Json]:
+        """All objects of a kind."""
+        source = self._sources.get(key)
+        return {} if source is None or source.reflector is None else source.reflector.objects
+
+    def missing(self, key: GroupKind) -> str:
+        """Why there are no objects of a kind; empty if it is served."""
+        source = self._sources.get(key)
+        if source is None or source.reflector is None:
+            return "nobody asked" if source is None else source.missing
+        return "" if source.reflector.failure is None else str(source.reflector.failure)
+
+    async def _open(self, key: GroupKind) -> None:
+        source = self._sources[key]
+        assert source.looking is not None, "made with the source"
+        assert self._group is not None, "opened only when started"
+        async with source.looking:
+            if source.reflector is None:
+                source.path = await self._served(key, source)
+                if not source.path:
+                    return
+                source.reflector = Reflector(self._api, source.path, source.on_change, clock=self._clock, rng=self._rng)
+                source.task = self._group.create_task(source.reflector.run(), name=f"watch of {source.path}")
+        await source.reflector.answered.wait()
+
+    async def _served(self, key: GroupKind, source: Source) -> str:
+        """The list path of a kind in the first of its versions that the cluster has; empty if there is none."""
+        group, kind = key
+        backoff = Backoff(rng=self._rng)
+        for version in source.versions:
+            where = f"/apis/{group}/{version}" if group else f"/api/{version}"
+            while True:
+                try:
+                    raw = await self._api.send_raw("GET", where)
+                except Refused as refused:
+                    if refused.code not in AWAY:
+                        source.missing = f"{kind} is not served ({refused})"
+                        break
+                except OSError as wrong:
+                    _log.warning("%s: %s", where, wrong)
+                else:
+                    found = msgspec.json.decode(raw, type=_Resources).resources
+                    if any(item.name == source.plural for item in found):
+                        return f"{where}/{source.plural}"
+                    source.missing = f"{group}/{version} has no {source.plural}"
+                    break
+                await self._clock.until(self._clock() + backoff.next())
+        return ""
+
+    def _definition_changed(self, before: Definition | None, after: Definition | None) -> None:
+        changed = after or before
+        assert changed is not None, "something changed"
+        plural, _, group = changed.metadata.name.partition(".")
+        for key, source in self._sources.items():
+            if (key[0], source.plural) != (group, plural):
+                continue
+            if after is None:
+                self._close(source)
+            elif source.reflector is None and self._group is not None:
+                self._group.create_task(self._open(key), name=f"look for {plural}.{group}")
+
+    def _close(self, source: Source) -> None:
+        """A kind is no more: its objects are gone with it."""
+        if source.task is not None:
+            source.task.cancel()
+        gone = [] if source.reflector is None else list(source.reflector.objects.values())
+        source.reflector, source.task, source.path = None, None, ""
+        source.missing = "its definition was deleted"
+        for value in gone:
+            source.on_change(value, None)
