@@ -8,7 +8,7 @@ import pytest
 import quartermaster
 
 ROOT = Path(quartermaster.__file__).parent
-PURE = ("model", "cluster", "scheduling", "whatif")
+PURE = ("model", "cluster", "scheduling", "whatif", "workloads")
 CORE = [path for package in PURE for path in sorted((ROOT / package).rglob("*.py"))]
 IMPURE = {"open", "print", "input", "exec", "eval", "breakpoint"}
 
