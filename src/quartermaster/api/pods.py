@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from quartermaster.api.nodes import GPU_RESOURCE, NATIVE
 from quartermaster.api.objects import Container as ContainerObject
-from quartermaster.api.objects import PodObject, PodSpecObject, Quantity
+from quartermaster.api.objects import PodObject, PodSpecObject, Quantity, seconds
 from quartermaster.api.quantities import milli, whole
 from quartermaster.api.selecting import label_selector, node_affinity, pod_terms, toleration
 from quartermaster.model.errors import InvalidInput
@@ -167,6 +167,14 @@ def devices_of(pod: PodObject) -> tuple[int, ...] | None:
     if text is None or not all(part.isdecimal() for part in text.split(",")):
         return None
     return tuple(int(part) for part in text.split(","))
+
+
+def bound_at(pod: PodObject) -> float | None:
+    """When it got its node, in seconds since 1970; None if it has none, or nobody said when."""
+    for condition in pod.status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "True" and condition.last_transition_time:
+            return seconds(condition.last_transition_time)
+    return None
 
 
 def scheduler_of(pod: PodObject) -> str:

@@ -9,27 +9,19 @@ Refuses to know where pods are; `Occupancy` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from quartermaster.api import pods as api_pods
 from quartermaster.controllers.scheduler.occupancy import FOREIGN, Occupancy, Record
+from quartermaster.controllers.scheduler.site import Site
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.model.reservation import Reservation
-
-
-class Wish(Protocol):
-    """What a group's owner wants of it, and how its pods are fitted in."""
-
-    @property
-    def queue(self) -> str:
-        """The queue it names; empty for none."""
-
-    def group(self, pods: Iterable[tuple[Pod, object]], *, done: int) -> PodGroup | str:
-        """The group of the pods that exist, each with its place in it; or why it cannot start yet."""
+from quartermaster.workloads.assembling import Present, assembled
+from quartermaster.workloads.external import merged
+from quartermaster.workloads.group import Group, Member
 
 
 @dataclass(slots=True)
@@ -37,9 +29,10 @@ class Known:
     """A group. `value` is None while something is wrong with it, and `wrong` says what."""
 
     name: str
-    wish: Wish
-    places: dict[str, object] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     """Its pods that exist, and where in the group each belongs."""
+    group: Group | None = None
+    """What all of them make of it."""
     value: PodGroup | None = None
     wrong: str = ""
     waits: bool = False
@@ -56,9 +49,9 @@ class Known:
 
 
 class Grouping:
-    """All groups by name. `resolve` gives the queue that a group is charged to, or raises InvalidInput."""
+    """All groups by name."""
 
-    def __init__(self, occupancy: Occupancy, *, resolve: Callable[[str, str], str]) -> None:
+    def __init__(self, occupancy: Occupancy, site: Site) -> None:
         self.groups: dict[str, Known] = {}
         self.waiting: dict[str, Known] = {}
         self.running: dict[str, Known] = {}
@@ -67,7 +60,7 @@ class Grouping:
         self.wrong: dict[str, Known] = {}
         """Groups that cannot be decided on."""
         self._occupancy = occupancy
-        self._resolve = resolve
+        self._site = site
         self._of: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
 
@@ -76,25 +69,25 @@ class Grouping:
         name = self._of.get(pod)
         return None if name is None else self.groups[name]
 
-    def join(self, pod: str, group: str, wish: Wish, place: object) -> None:
-        """A pod belongs to a group now, and the group is this."""
+    def join(self, pod: str, member: Member) -> None:
+        """A pod belongs to this group now."""
+        name = member.group.key
         was = self._of.get(pod)
-        if was is not None and was != group:
+        if was is not None and was != name:
             self.leave(pod)
-        known = self.groups.get(group)
-        if known is None:
-            known = self.groups[group] = Known(group, wish)
-        elif known.wish != wish:
-            known.wish = wish
-        self._of[pod] = group
-        known.places[pod] = place
-        self._dirty[group] = None
+        known = self.groups.setdefault(name, Known(name))
+        self._of[pod] = name
+        known.members[pod] = member
+        known.group = None
+        self._dirty[name] = None
 
     def leave(self, pod: str) -> None:
         """A pod is no more."""
         group = self._of.pop(pod, None)
         if group is not None:
-            del self.groups[group].places[pod]
+            known = self.groups[group]
+            del known.members[pod]
+            known.group = None
             self._dirty[group] = None
 
     def touch(self, pod: str) -> None:
@@ -115,7 +108,7 @@ class Grouping:
             known = self.groups.get(name)
             if known is None:
                 continue
-            if not known.places:
+            if not known.members:
                 for table in (self.groups, self.waiting, self.running, self.timed, self.wrong):
                     table.pop(name, None)
                 continue
@@ -129,41 +122,57 @@ class Grouping:
         return looked
 
     def _look(self, known: Known) -> None:
-        records = self._occupancy.records
-        state = self._occupancy.state
-        there = [(name, records[name]) for name in known.places]
-        live = [(name, record) for name, record in there if _counts(record)]
+        records, state = self._occupancy.records, self._occupancy.state
+        there = {name: records[name] for name in known.members}
+        live = {name: record for name, record in there.items() if _counts(record)}
+        if known.group is None:
+            known.group = _merged(known.members.values())
         known.unfit = None
-        known.runs = any(name in state.pods for name, _ in live)
-        known.waits = any(name not in state.pods and not api_pods.gated(record.pod) for name, record in live)
-        queue, known.wrong = FOREIGN, ""
+        known.runs = any(name in state.pods for name in live)
+        known.waits = any(name not in state.pods and not api_pods.gated(record.pod) for name, record in live.items())
+        queue, value, known.wrong = FOREIGN, None, ""
         try:
-            queue = self._resolve(known.wish.queue, there[0][1].pod.metadata.namespace)
+            queue = self._site.resolve(known.group.queue, known.group.namespace)
+            unread = next((f"{name}: {record.wrong}" for name, record in live.items() if record.wrong), "")
+            if unread:
+                known.wrong = unread
+            else:
+                value = self._value(known, known.group, there, queue)
         except InvalidInput as wrong:
             known.wrong = str(wrong)
-        known.wrong = next((f"{name}: {record.wrong}" for name, record in live if record.wrong), known.wrong)
-        value: PodGroup | str = known.wrong
-        if not known.wrong:
-            pods = [(_pod(name, record), known.places[name]) for name, record in sorted(live)]
-            done = sum(record.pod.status.phase == "Succeeded" for _, record in there)
-            try:
-                value = known.wish.group(pods, done=done)
-            except InvalidInput as wrong:
-                value = str(wrong)
-        if isinstance(value, str):
-            known.value, known.wrong = None, value
-        else:
-            known.value = self._dated(known, replace(value, name=known.name, queue=queue), there)
-        preemptible = known.value is not None and known.value.preemptible
-        for name, _ in live:
+        known.value = value
+        preemptible = value is not None and value.preemptible
+        for name in live:
             self._occupancy.charge(name, queue=queue, preemptible=preemptible)
 
-    def _dated(self, known: Known, value: PodGroup, there: list[tuple[str, Record]]) -> PodGroup:
+    def _value(self, known: Known, group: Group, there: Mapping[str, Record], queue: str) -> PodGroup | None:
         state = self._occupancy.state
-        return replace(
-            value,
-            created=min(record.pod.created for _, record in there),
-            started=min((record.since for name, record in there if name in state.pods), default=None),
+        present = [
+            _present(name, record, known.members[name], bound=name in state.pods)
+            for name, record in sorted(there.items())
+            if _counts(record) or record.pod.status.phase == "Succeeded"
+        ]
+        found = assembled(group, present, topologies=self._site.topologies)
+        if found.root is None:
+            missing = ", ".join(f"{count} of {role}" if role else str(count) for role, count in found.missing)
+            known.wrong = f"waits for pods that do not exist yet: {missing}"
+            return None
+        records = list(there.values())
+        started = [record.started for name, record in there.items() if name in state.pods]
+        return PodGroup(
+            name=known.name,
+            queue=queue,
+            root=found.root,
+            priority=_priority(group, records),
+            created=min(record.pod.created for record in records),
+            preemptible=group.preemptible,
+            owner=f"{group.namespace}/{group.kind}",
+            may_preempt=all(api_pods.may_preempt(record.pod) for record in records),
+            preemption_delay=group.preemption_delay or 0.0,
+            staleness_grace=group.staleness_grace,
+            runtime=group.runtime,
+            max_runtime=group.max_runtime,
+            started=min(started, default=None),
             stale_since=known.stale_since,
             last_evicted=known.last_evicted,
             requeued=known.requeued,
@@ -171,14 +180,31 @@ class Grouping:
         )
 
 
+def _merged(members: Iterable[Member]) -> Group:
+    """The group that its pods describe; each of them may know only a part of it."""
+    distinct: list[Group] = []
+    for member in members:
+        if member.group not in distinct[-1:] and member.group not in distinct:
+            distinct.append(member.group)
+    return distinct[0] if len(distinct) == 1 else merged(distinct)[0]
+
+
+def _priority(group: Group, records: Iterable[Record]) -> int:
+    if group.priority is not None:
+        return group.priority
+    return max((record.pod.spec.priority or 0 for record in records), default=0)
+
+
+def _present(name: str, record: Record, member: Member, *, bound: bool) -> Present:
+    assert record.spec is not None, "groups with a pod that was not understood are not made"
+    ended = not record.live
+    pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=ended or api_pods.gated(record.pod))
+    return Present(pod=pod, role=member.role, index=member.index, ended=ended, bound=bound)
+
+
 def _counts(record: Record) -> bool:
     """Whether a pod is one that its group has: not one that ended, or that goes before it ever had a node."""
     return record.live and not (record.pod.leaving and not record.node)
-
-
-def _pod(name: str, record: Record) -> Pod:
-    assert record.spec is not None, "groups with a pod that was not understood are not made"
-    return Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=api_pods.gated(record.pod))
 
 
 def _file(table: dict[str, Known], known: Known, *, is_in: bool) -> None:

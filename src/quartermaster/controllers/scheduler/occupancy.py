@@ -49,6 +49,11 @@ class Record:
         return self.pod.spec.node_name or self.assumed
 
     @property
+    def started(self) -> float:
+        """When it got its node, as well as is known."""
+        return api_pods.bound_at(self.pod) or self.since
+
+    @property
     def live(self) -> bool:
         """Whether it holds, or will hold, room."""
         return not api_pods.ended(self.pod)

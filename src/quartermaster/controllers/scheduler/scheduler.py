@@ -44,6 +44,7 @@ from quartermaster.scheduling.policies.fragmentation import Mix
 from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import quota_request, quota_resources
 from quartermaster.scheduling.rules import Rules
+from quartermaster.workloads.group import Member
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +96,8 @@ class Scheduler:
         self.occupancy = Occupancy(now=clock)
         self.sources = Sources(api, clock=clock, rng=rng)
         self.site = Site(self.sources, default_queue=self.options.default_queue, changed=self._site_changed)
-        self.grouping = Grouping(self.occupancy, resolve=self.site.resolve)
-        self.membership = Membership(api, changed=self._owner_changed, joined=self._joined)
+        self.grouping = Grouping(self.occupancy, self.site)
+        self.membership = Membership(api, self.sources, clock=clock, rng=rng, joined=self._joined)
         self.executor = Executor(api, clock=clock, rng=rng, done=self._settled, leading=leading)
         self.teller = Teller(api, clock=clock)
         self._nodes = Reflector(
@@ -124,7 +125,7 @@ class Scheduler:
             group.create_task(self.teller.run(), name="teller")
             await self.sources.start(group)
             await self.site.start()
-            self.membership.start(group)
+            await self.membership.start(group)
             for mirror in (self._nodes, self._pods):
                 group.create_task(mirror.run(), name=f"watch of {mirror.path}")
                 await mirror.synced.wait()
@@ -176,15 +177,11 @@ class Scheduler:
             self.grouping.touch(name)
         self.wake()
 
-    def _joined(self, pod: str) -> None:
+    def _joined(self, pod: str, member: Member) -> None:
         """It is known, or known anew, which group a pod belongs to."""
-        found = self.membership.of(pod)
-        if pod in self.occupancy.records and found is not None:
-            self.grouping.join(pod, found.group, found.wish, found.place)
+        if pod in self.occupancy.records:
+            self.grouping.join(pod, member)
             self.wake()
-
-    def _owner_changed(self) -> None:
-        self.wake()
 
     def _site_changed(self) -> None:
         self.occupancy.releases += 1
@@ -196,7 +193,7 @@ class Scheduler:
     def decide(self) -> None:
         """One cycle, and what follows from it."""
         looked = self.grouping.refresh()
-        broken = any(known.runs and len(known.places) > 1 for known in looked)
+        broken = any(known.runs and len(known.members) > 1 for known in looked)
         now = self._clock()
         against = (self.occupancy.releases, self.site.generation)
         waiting = self._to_try(now, against)
@@ -398,7 +395,7 @@ class Scheduler:
 
     def _explain(self, known: Known, message: str) -> None:
         stamp = api_pods.stamp(self._clock())
-        for name in known.places:
+        for name in known.members:
             record = self.occupancy.records[name]
             if name in self.occupancy.state.pods or not record.live or api_pods.gated(record.pod):
                 continue

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -37,20 +38,44 @@ class Definition(Object, gc=False):
 class _Resource(msgspec.Struct, gc=False):
     name: str
     kind: str
+    namespaced: bool = True
 
 
 class _Resources(msgspec.Struct, gc=False):
     resources: list[_Resource] = []
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a kind is served: the path of its group and version, and what the kind is called there."""
+
+    path: str
+    plural: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as objects name them."""
+        return self.path.removeprefix("/apis/").removeprefix("/api/")
+
+    @property
+    def all(self) -> str:
+        """The path of all its objects."""
+        return f"{self.path}/{self.plural}"
+
+    def of(self, namespace: str, name: str) -> str:
+        """The path of one object."""
+        inside = f"namespaces/{namespace}/" if self.namespaced else ""
+        return f"{self.path}/{inside}{self.plural}/{name}"
+
+
 @dataclass(slots=True)
 class Source:
-    """One kind. `path` is where it is served, empty while it is not."""
+    """One kind."""
 
     plural: str
     versions: tuple[str, ...]
     on_change: OnChange
-    path: str = ""
     reflector: Reflector[Json] | None = None
     task: asyncio.Task[None] | None = None
     missing: str = ""
@@ -109,36 +134,50 @@ class Sources:
         assert self._group is not None, "opened only when started"
         async with source.looking:
             if source.reflector is None:
-                source.path = await self._served(key, source)
-                if not source.path:
+                place = await self._served(key, source)
+                if place is None:
                     return
-                source.reflector = Reflector(self._api, source.path, source.on_change, clock=self._clock, rng=self._rng)
-                source.task = self._group.create_task(source.reflector.run(), name=f"watch of {source.path}")
+                told = partial(_named, place.api_version, key[1], source.on_change)
+                source.reflector = Reflector(self._api, place.all, told, clock=self._clock, rng=self._rng)
+                source.task = self._group.create_task(source.reflector.run(), name=f"watch of {place.all}")
         await source.reflector.answered.wait()
 
-    async def _served(self, key: GroupKind, source: Source) -> str:
-        """The list path of a kind in the first of its versions that the cluster has; empty if there is none."""
-        group, kind = key
-        backoff = Backoff(rng=self._rng)
+    async def locate(self, key: GroupKind, version: str) -> Place | None:
+        """Where a kind is served in a version that is known to exist; None if it is not."""
+        found = await self._resources(key[0], version)
+        if isinstance(found, str):
+            return None
+        return next(
+            (_place(key[0], version, item) for item in found if item.kind == key[1] and "/" not in item.name), None
+        )
+
+    async def _served(self, key: GroupKind, source: Source) -> Place | None:
+        """Where a kind is, in the first of its versions that the cluster has."""
         for version in source.versions:
-            where = f"/apis/{group}/{version}" if group else f"/api/{version}"
-            while True:
-                try:
-                    raw = await self._api.send_raw("GET", where)
-                except Refused as refused:
-                    if refused.code not in AWAY:
-                        source.missing = f"{kind} is not served ({refused})"
-                        break
-                except OSError as wrong:
-                    _log.warning("%s: %s", where, wrong)
-                else:
-                    found = msgspec.json.decode(raw, type=_Resources).resources
-                    if any(item.name == source.plural for item in found):
-                        return f"{where}/{source.plural}"
-                    source.missing = f"{group}/{version} has no {source.plural}"
-                    break
-                await self._clock.until(self._clock() + backoff.next())
-        return ""
+            found = await self._resources(key[0], version)
+            if isinstance(found, str):
+                source.missing = found
+                continue
+            for item in found:
+                if item.name == source.plural:
+                    return _place(key[0], version, item)
+            source.missing = f"{key[0]}/{version} has no {source.plural}"
+        return None
+
+    async def _resources(self, group: str, version: str) -> list[_Resource] | str:
+        """What a version of a group has; or why it is not served. Asks until somebody answers."""
+        where = _root(group, version)
+        backoff = Backoff(rng=self._rng)
+        while True:
+            try:
+                return msgspec.json.decode(await self._api.send_raw("GET", where), type=_Resources).resources
+            except Refused as refused:
+                if refused.code not in AWAY:
+                    return f"{where} is not served ({refused})"
+                _log.warning("%s: %s", where, refused)
+            except OSError as wrong:
+                _log.warning("%s: %s", where, wrong)
+            await self._clock.until(self._clock() + backoff.next())
 
     def _definition_changed(self, before: Definition | None, after: Definition | None) -> None:
         changed = after or before
@@ -157,7 +196,22 @@ class Sources:
         if source.task is not None:
             source.task.cancel()
         gone = [] if source.reflector is None else list(source.reflector.objects.values())
-        source.reflector, source.task, source.path = None, None, ""
+        source.reflector = source.task = None
         source.missing = "its definition was deleted"
         for value in gone:
             source.on_change(value, None)
+
+
+def _named(api_version: str, kind: str, on_change: OnChange, before: Json | None, after: Json | None) -> None:
+    """Objects in lists do not say what they are; whoever reads them wants to know."""
+    if after is not None:
+        after["apiVersion"], after["kind"] = api_version, kind
+    on_change(before, after)
+
+
+def _root(group: str, version: str) -> str:
+    return f"/apis/{group}/{version}" if group else f"/api/{version}"
+
+
+def _place(group: str, version: str, item: _Resource) -> Place:
+    return Place(_root(group, version), item.name, item.namespaced)
