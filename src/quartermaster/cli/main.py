@@ -65,6 +65,13 @@ examples:
   quartermaster what-if snapshot.yaml --evict study --remove-node node-3 -o json
 """
 
+_GROUPS_EXAMPLES = """\
+examples:
+  quartermaster groups -f job.yaml
+  quartermaster groups -f manifests/ -o json
+  helm template ./chart | quartermaster groups -f -
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Usage errors look like all other errors."""
@@ -85,6 +92,7 @@ def parser() -> Parser:
     _add_api(commands)
     _add_scenario(commands)
     _add_what_if(commands)
+    _add_groups(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
@@ -293,6 +301,24 @@ def _add_what_if(commands: argparse._SubParsersAction[Parser]) -> None:
     out.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
 
 
+def _add_groups(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "say which pod groups manifests get, and why"
+    command = commands.add_parser(
+        "groups",
+        help=text,
+        description=text.capitalize() + ": minimums, phases, queue and priority, without a cluster.",
+        epilog=_GROUPS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "-f", "--filename", metavar="MANIFEST", dest="manifests", nargs="+", action="extend", required=True,
+        help="files and folders of YAML or JSON, - for standard input; they may refer to each other",
+    )  # fmt: skip
+    command.add_argument("-n", "--namespace", default="default", help="of manifests that name none (default: default)")
+    command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the output")
+
+
 class _InOrder(argparse.Action):
     """Flags of several kinds, as one list in the order in which they were given."""
 
@@ -352,6 +378,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         return command(options)
     if options.command == "what-if":
         from quartermaster.cli.what_if import command  # noqa: PLC0415
+
+        return command(options)
+    if options.command == "groups":
+        from quartermaster.cli.groups import command  # noqa: PLC0415
 
         return command(options)
     from quartermaster.cli import lists  # noqa: PLC0415

@@ -27,10 +27,20 @@ from quartermaster.workloads.families import (
     volcano,
     wrappers,
 )
-from quartermaster.workloads.fields import count, group_kind, items, mapping, name_of, optional, text, version_of
+from quartermaster.workloads.fields import (
+    count,
+    group_kind,
+    items,
+    mapping,
+    marked_count,
+    name_of,
+    optional,
+    text,
+    version_of,
+)
 from quartermaster.workloads.group import Bring, Group, Joined, Json, Role
-from quartermaster.workloads.reading import Parse, Reading
-from quartermaster.workloads.wishes import Lookup, wishes
+from quartermaster.workloads.reading import Parse, Reading, shared_out
+from quartermaster.workloads.wishes import MIN_MEMBER, Lookup, wishes
 
 Reader = Callable[[Reading], tuple[Group, ...]]
 
@@ -148,12 +158,28 @@ def at_index(group: Group, index: int) -> Group:
 
 def _read(read: Reading) -> tuple[Group, ...]:
     reader = READERS.get(read.kind.key, kubeflow.any_replica_specs)
-    groups = reader(read)
+    groups = _least(read, reader(read))
     version = version_of(read.top)
     if version not in read.kind.versions:
         said = f"version {version or '(none)'} is not known: read as {read.kind.versions[0]}"
         groups = tuple(replace(group, why=(*group.why, said)) for group in groups)
     return tuple(_outside(group, read) for group in groups)
+
+
+def _least(read: Reading, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Our own minimum holds for every kind that is one group and has not been read with it already."""
+    needed = marked_count(read.top, MIN_MEMBER)
+    if needed is None or read.kind.key in _COUNTED or len(groups) != 1 or groups[0].each:
+        return groups
+    (group,) = groups
+    if group.min == min(needed, group.desired):
+        return groups
+    roles = shared_out([replace(role, parts=(), min_parts=0) for role in group.roles], needed)
+    return (replace(group, roles=roles, why=(f"needs {needed} pods: as it says", *group.why[1:])),)
+
+
+_COUNTED: Final = frozenset((("", "Pod"), ("apps", "StatefulSet"), ("jobset.x-k8s.io", "JobSet")))
+"""Kinds to which a minimum means something of their own."""
 
 
 # ---- groups that pods name

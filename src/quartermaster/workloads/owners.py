@@ -66,7 +66,7 @@ def group_kind_of(value: Json) -> tuple[str, str]:
 class Walk:
     """`anchor`: the object whose groups the pod is in, with what is above it; None: the pod itself, or `stray`.
 
-    `stray` is the owner of a pod that no known kind has made: an object, or a reference to one that is not there.
+    `stray` is an owner from which the groups would have to be read and cannot be: it is not known, or not there.
     """
 
     anchor: Json | None
@@ -87,6 +87,10 @@ def walk(pod: Json, owners: Sequence[Json]) -> Walk:
         if not kind.through and (key != POD or label(owner, "spark-app-selector")):
             best = index
         child = key
+    else:
+        above = controller(owners[-1]) if owners else None
+        if above is not None and _wanted(above, child):
+            return Walk(None, tuple(owners), stray=above)
     if best >= 0:
         return Walk(owners[best], tuple(owners[best + 1 :]))
     if nearest is None:
@@ -95,6 +99,12 @@ def walk(pod: Json, owners: Sequence[Json]) -> Walk:
     if kind is not None and (kind.through or (nearest.group, nearest.kind) in _ALONE):
         return Walk(None, tuple(owners))
     return Walk(None, tuple(owners), stray=nearest)
+
+
+def _wanted(above: Reference, child: tuple[str, str]) -> bool:
+    """Whether an owner that is not there would have had the groups of what it made."""
+    kind = workload((above.group, above.kind))
+    return kind is not None and not kind.through and kind.made(child) and child not in _ALONE
 
 
 _ALONE = frozenset(

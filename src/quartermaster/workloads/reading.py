@@ -8,7 +8,7 @@ from typing import Any
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.catalogue import Kind, workload
-from quartermaster.workloads.fields import MANY, group_kind, mapping, name_of, text
+from quartermaster.workloads.fields import MANY, annotation, group_kind, mapping, name_of, text
 from quartermaster.workloads.group import Closeness, Group, Json, Role
 from quartermaster.workloads.wishes import Lookup, least, placed, wishes
 
@@ -72,12 +72,14 @@ class Reading:
         **more: Any,
     ) -> Group:
         """Pods that start together; `more` are fields of the group."""
-        whole = tuple(placed(role, self.top) for role in roles)
+        whole, near = _together(tuple(placed(role, self.top) for role in roles))
         templates = [role.template for role in whole]
         asked = wishes(self.owners, templates, self.kind, self.lookup, queue=queue, priority=priority, runtime=runtime)
         fields = asked.fields()
         if topology is not None:
             fields["topology"] = topology
+        elif near is not None:
+            fields["topology"] = near
         elif fields["topology"] is None and len(whole) == 1:
             fields["topology"] = whole[0].topology
         if more.get("copies", 1) > MANY:
@@ -117,6 +119,15 @@ class Reading:
             replace(self, top={**child, "metadata": {**metadata, **named}}, kind=kind, outer=self.owners)
         )
         return tuple(replace(group, **more) for group in groups) if more else groups
+
+
+def _together(roles: tuple[Role, ...]) -> tuple[tuple[Role, ...], Closeness | None]:
+    """Roles that Kueue's ``podset-group-name`` puts into one domain ask for it together, not each for its own."""
+    names = {annotation(role.template, "kueue.x-k8s.io/podset-group-name") for role in roles}
+    if len(roles) < 2 or len(names) != 1 or "" in names:
+        return roles, None
+    near = next((role.topology for role in roles if role.topology is not None), None)
+    return tuple(replace(role, topology=None) for role in roles), near
 
 
 def shared_out(roles: Sequence[Role], needed: int) -> tuple[Role, ...]:

@@ -144,7 +144,7 @@ def _priority(
         return name, value, f"priority {name}: as it says{missing}"
     if given is not None:
         return "", given, f"priority {given}: as its pods say"
-    return kind.priority, CLASSES[kind.priority], f"priority {kind.priority}: default of a {kind.kind}"
+    return kind.priority, CLASSES[kind.priority], f"priority {kind.priority}: default of the kind {kind.kind}"
 
 
 def _time(speakers: Sequence[Json], *keys: str) -> float | None:
