@@ -8,7 +8,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from quartermaster.api.v1alpha1 import UNLIMITED
 from quartermaster.model.errors import InvalidInput
+from quartermaster.model.units import CPU, DEVICE, GIB, KIB, MEMORY, MIB
 
 _FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)|[eE]([+-]?\d{1,3}))?")
 _FACTOR = {"": Fraction(1)}
@@ -40,3 +42,22 @@ def milli(quantity: Any) -> int:
 def number(quantity: Any) -> float:
     """In the resource's own unit, fractions and all; absent is 0."""
     return 0.0 if quantity is None else float(_value(str(quantity)))
+
+
+def text(amount: float, resource: str) -> str:
+    """An amount in the integers of `model.units` as a quantity; memory beyond a GiB to the nearest MiB."""
+    if math.isinf(amount):
+        return UNLIMITED
+    if resource == MEMORY:
+        return _bytes(round(amount))
+    scale = 1000 if resource == CPU else DEVICE
+    return f"{amount / scale:.3f}".rstrip("0").rstrip(".")
+
+
+def _bytes(amount: int) -> str:
+    if amount > GIB:
+        amount = round(amount / MIB) * MIB
+    for unit, name in ((1024 * GIB, "Ti"), (GIB, "Gi"), (MIB, "Mi"), (KIB, "Ki")):
+        if amount and amount % unit == 0:
+            return f"{amount // unit}{name}"
+    return str(amount)

@@ -41,6 +41,8 @@ from quartermaster.scheduling.later import Later
 from quartermaster.scheduling.making import Making
 from quartermaster.scheduling.placing import Placer, Rng
 from quartermaster.scheduling.plan import (
+    RESERVED_IN,
+    STARTS_IN,
     Explanation,
     GroupPlacement,
     Plan,
@@ -50,6 +52,7 @@ from quartermaster.scheduling.plan import (
 )
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.presence import Presence
+from quartermaster.scheduling.quota import Refusal
 from quartermaster.scheduling.replanning import Replan
 from quartermaster.scheduling.reserving import Ahead, sit
 from quartermaster.scheduling.rules import ALL_ACTIONS, Action, Rules
@@ -165,7 +168,7 @@ def _with_start(verdict: Unschedulable, starts: Mapping[str, float | None], now:
     if start is None:
         return verdict
     why = verdict.explanation
-    return Unschedulable(verdict.group, replace(why, notes=(*why.notes, f"expected to start in {start - now:g} s")))
+    return Unschedulable(verdict.group, replace(why, notes=(*why.notes, f"{STARTS_IN} {start - now:g} s")))
 
 
 class _Cycle:
@@ -206,7 +209,7 @@ class _Cycle:
             now=now,
         )
         self._replan: Replan | None = None
-        self._short: dict[str, tuple[PodGroup, Shortfall | str]] = {}
+        self._short: dict[str, tuple[PodGroup, Shortfall | Refusal | str]] = {}
         self._notes: dict[str, list[str]] = {}
         self._plan = Plan([node.name if node else "" for node in self._state.nodes])
 
@@ -271,7 +274,7 @@ class _Cycle:
         while (group := turns.pop()) is not None:
             refused = turns.gate(group)
             if refused is not None:
-                self._short[group.name] = (group, str(refused))
+                self._short[group.name] = (group, refused)
                 continue
             account = self._state.account(group.queue, preemptible=group.preemptible)
             short = self._place_beside(group, account, turns) if self._ahead else self._place(group, account, turns)
@@ -312,7 +315,7 @@ class _Cycle:
                 if since is not None:
                     yield group, since
 
-    def _place_beside(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
+    def _place_beside(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | Refusal | str | None:
         """`_place`, where the group must not delay those that have room reserved."""
         ahead, plan, later = self._ahead, self._plan, self._later
         if ahead.barred(group):
@@ -349,7 +352,7 @@ class _Cycle:
             self._later.follow(placement)
         self._plan.placements.append(placement)
 
-    def _place(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | str | None:
+    def _place(self, group: PodGroup, account: int, turns: Turns) -> Shortfall | Refusal | str | None:
         """Place the next part of a group: all that its minimum lacks, else one pod more."""
         placed = self._placer.placed
         start = len(placed.pods)
@@ -366,7 +369,7 @@ class _Cycle:
             return None if self._later is not None and self._nominate(group, account, turns) else short
         if mark is not None and (refused := turns.overdrawn(group, self._state, placed, start)) is not None:
             self._placer.undo(mark)
-            return str(refused)
+            return refused
         placement = taken_from(placed, start, group=group.name, account=account)
         self._plan.placements.append(placement)
         if self._later is not None:
@@ -448,9 +451,11 @@ class _Cycle:
                 continue
             notes = tuple(self._notes.get(group.name, ()))
             if (kept := self._ahead.held.get(group.name)) is not None:
-                notes += (f"room is reserved in {kept.start - self._now:g} s on {_few(kept.nodes)}",)
-            if isinstance(short, str):
-                yield Unschedulable(group.name, Explanation(wanted=0, fitted=0, nodes=0, quota=short, notes=notes))
+                notes += (f"{RESERVED_IN} {kept.start - self._now:g} s on {_few(kept.nodes)}",)
+            if isinstance(short, Refusal | str):
+                rule = short.reason if isinstance(short, Refusal) else None
+                why = Explanation(wanted=0, fitted=0, nodes=0, quota=str(short), rule=rule, notes=notes)
+                yield Unschedulable(group.name, why)
                 continue
             key = (short.shape.id, short.wanted, short.fitted)
             if key not in known:

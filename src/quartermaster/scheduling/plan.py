@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from quartermaster.cluster.inside import DEVICE_BITS, bits
 from quartermaster.cluster.shapes import Shape
 from quartermaster.cluster.state import ClusterState
 from quartermaster.cluster.statement import Statement
 from quartermaster.model.reservation import Reservation
+from quartermaster.scheduling.quota import RefusalReason
+
+STARTS_IN: Final = "expected to start in"
+RESERVED_IN: Final = "room is reserved in"
+COUNTING_DOWN: Final = (STARTS_IN, RESERVED_IN)
+"""How notes begin that say how long something is still to take."""
 
 
 class Bind(NamedTuple):
@@ -52,8 +58,8 @@ class Explanation:
 
     `reasons` counts nodes per reason (a node may fail for several), most frequent first; `numbers` say what was asked
     and the most that any node has; `near_misses` are nodes that one reason alone rules out, smallest lack first.
-    `quota` or `domain` is set when a queue or a topology was in the way, and then comes first; `notes` say why nobody
-    made room.
+    `quota` or `domain` is set when a queue or a topology was in the way, and then comes first; `rule` is the rule of
+    quotas that it was, if one; `notes` say why nobody made room.
     """
 
     wanted: int
@@ -63,12 +69,17 @@ class Explanation:
     numbers: tuple[str, ...] = ()
     near_misses: tuple[NearMiss, ...] = ()
     quota: str = ""
+    rule: RefusalReason | None = None
     domain: str = ""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One sentence per part, for events and conditions."""
+        """One sentence per part, for events."""
         return "; ".join((*self._parts(), *self.notes))
+
+    def lasting(self) -> str:
+        """The same less what counts down, for conditions: it is equal as long as nothing else has changed."""
+        return "; ".join((*self._parts(), *(note for note in self.notes if not note.startswith(COUNTING_DOWN))))
 
     def _parts(self) -> list[str]:
         if self.quota:

@@ -48,6 +48,7 @@ class Standing:
         self._held = {account: dict(held) for account, held in zip(state.accounts, state.held, strict=True)}
         self._groups, self._rules, self._demand = groups, rules, demand
         self._shares: dict[str, dict[str, FairShare]] | None = None
+        self._requested: dict[str, dict[str, int]] | None = None
         self._capacity: dict[str, int] | None = None
 
     def _release(self, pod: str) -> None:
@@ -101,7 +102,28 @@ class Standing:
             self._shares = self._divide()
         return self._shares
 
+    @property
+    def requested(self) -> Mapping[str, Mapping[str, int]]:
+        """What every queue, with those below it, holds or waits for, by resource in integer units."""
+        if self._requested is None:
+            leaves = self._ask()
+            total: dict[str, dict[str, int]] = {}
+            for queue in reversed(list(self.tree)):
+                below = [total[child.name] for child in self.tree.children(queue.name)] or [leaves[queue.name]]
+                total[queue.name] = {name: sum(one[name] for one in below) for name in self.resources}
+            self._requested = total
+        return self._requested
+
     def _divide(self) -> dict[str, dict[str, FairShare]]:
+        return fair_shares(
+            self.tree,
+            capacity=self.capacity,
+            requested=self._ask(),
+            k=self._rules.history,
+            deserved_in_full=self._rules.deserved_in_full,
+        )
+
+    def _ask(self) -> dict[str, dict[str, int]]:
         smallest = min((p.gpu_memory for p in self._state.classes.profiles if p.gpu_memory), default=0)
         waiting: dict[str, Counter[PodSpec]] = {}
         presence = self.presence
@@ -119,13 +141,7 @@ class Standing:
                 if self._demand is not None:
                     total = self._demand.get(queue.name, {})
                 requested[queue.name] = {name: total.get(name, 0) + held.get(name, 0) for name in self.resources}
-        return fair_shares(
-            self.tree,
-            capacity=self.capacity,
-            requested=requested,
-            k=self._rules.history,
-            deserved_in_full=self._rules.deserved_in_full,
-        )
+        return requested
 
     def _sum(self, specs: Iterable[PodSpec], known: dict[PodSpec, Amounts], gpu_memory: int) -> dict[str, int]:
         resources = self.resources
