@@ -18,15 +18,14 @@ from typing import Any
 
 from quartermaster.cli import instance
 from quartermaster.controllers.scheduler import Scheduler
+from quartermaster.kube.api import Api
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
-from quartermaster.local.apiserver.transport import Handler
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import WallClock
-from quartermaster.local.controllers.manager import Manager
+from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.day import Demo
 from quartermaster.local.fleet.dcgm import Exporter
@@ -40,22 +39,24 @@ from quartermaster.model.errors import InvalidInput
 DAY_S = 24 * 3600.0
 DEMO_SPEED = 60.0
 
-Part = Callable[[Handler, Clock], Coroutine[Any, Any, None]]
+Connect = Callable[[str], Api]
+"""A client of the cluster's API for whoever asks under that name."""
+Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
 
 
-async def _workloads(handler: Handler, clock: Clock) -> None:
+async def _workloads(connect: Connect, clock: Clock) -> None:
     """Deployments, Jobs and their kin. Node-lifecycle is left out: it lives on heartbeats, and stages need none."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
     chosen = tuple(controller for controller in WORKLOADS if controller.name != "node-lifecycle")
-    async with Manager(handler, chosen, clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), chosen, clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
-async def _schedule(handler: Handler, clock: Clock) -> None:
-    await Scheduler(LocalClient(handler, agent="quartermaster-scheduler", user=MASTER), clock=clock).run()
+async def _schedule(connect: Connect, clock: Clock) -> None:
+    await Scheduler(connect("quartermaster-scheduler"), clock=clock).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)
@@ -88,7 +89,11 @@ async def serve(settings: Settings) -> bool:
             await stack.enter_async_context(api)
             assert api.http is not None, "a port was given"
             assert api.identity is not None, "a server on a port has an identity"
-            endpoints = HttpServer((parts := Parts(api, settings, clock)).endpoints.handle)
+            endpoints = HttpServer(
+                (
+                    parts := Parts(lambda agent: LocalClient(api.server.handle, agent=agent), settings, clock)
+                ).endpoints.handle
+            )
             await endpoints.start()
             stack.push_async_callback(endpoints.stop)
             parts.endpoints.address = f"127.0.0.1:{endpoints.port}"
@@ -124,17 +129,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 class Parts:
     """Everything that lives on the API of one cluster, whatever the clock."""
 
-    def __init__(self, api: LocalApi, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
-        def client(agent: str) -> LocalClient:
-            return LocalClient(api.server.handle, agent=agent, user=MASTER)
-
+    def __init__(self, connect: Connect, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
         self._settings = settings
-        self._admin = client("quartermaster")
-        self.player = Player(client("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
+        self._admin = connect("quartermaster")
+        self.player = Player(connect("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
-        self._parts = [part(api.server.handle, clock) for part in PARTS]
-        self._demo = Demo(client("demo"), clock=clock) if settings.demo else None
+        self._parts = [part(connect, clock) for part in PARTS]
+        self._demo = Demo(connect("demo"), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
         """Until cancelled."""

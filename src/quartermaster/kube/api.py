@@ -29,6 +29,7 @@ class Refused(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+        self.message = message
 
 
 class Api(Protocol):

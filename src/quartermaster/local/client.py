@@ -7,24 +7,22 @@ from collections.abc import AsyncGenerator
 
 from quartermaster.kube.api import JSON, Json, Refused
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.transport import Handler, Request, User
+from quartermaster.local.apiserver.transport import Handler, Request
 
 
 class LocalClient:
     """Requests under the name `agent`, which becomes the field manager.
 
-    `user` is who asks, in process; over HTTP the transport's token says so.
+    In process it is the administrator's; over HTTP the transport's token says whose.
     """
 
-    def __init__(self, handler: Handler, *, agent: str, user: User | None = None) -> None:
+    def __init__(self, handler: Handler, *, agent: str) -> None:
         self._handler = handler
         self._agent = agent
-        self._user = user
 
     async def send(self, method: str, path: str, body: Json | None = None, *, media: str = JSON) -> Json:
         """One request; raises Refused."""
         request = Request.of(method, path, body, content_type=media, user_agent=self._agent)
-        request.user = self._user
         response = await self._handler(request)
         if response.status >= 400:
             raise Refused(response.status, _message(response.body))
@@ -33,7 +31,6 @@ class LocalClient:
     async def watch(self, path: str) -> AsyncGenerator[Json, None]:
         """The events of a watch until it ends; raises Refused."""
         request = Request.of("GET", path, user_agent=self._agent)
-        request.user = self._user
         response = await self._handler(request)
         if response.stream is None:
             raise Refused(response.status, _message(response.body))

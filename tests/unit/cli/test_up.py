@@ -18,7 +18,6 @@ from quartermaster.cli.up import status_of
 from quartermaster.kube.api import Refused
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
 from quartermaster.local.demo.day import shipped_day
@@ -38,7 +37,7 @@ class Local:
 
     def __init__(self, api: LocalApi, parts: Parts, clock: VirtualClock, task: asyncio.Task[None]) -> None:
         self.server, self.parts, self.clock, self.task = api.server, parts, clock, task
-        self.client = LocalClient(api.server.handle, agent="test", user=MASTER)
+        self.client = LocalClient(api.server.handle, agent="test")
 
     async def settle(self) -> None:
         """Until nothing is written for a good while of turns."""
@@ -96,7 +95,7 @@ async def local(fleet: Fleet = SMALL, *, demo: bool = False) -> AsyncIterator[Lo
     cluster = Cluster(clock=clock, rng=random.Random(1))
     settings = Settings(port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo)
     async with LocalApi(port=None, cluster=cluster) as api:
-        parts = Parts(api, settings, clock, seed=1)
+        parts = Parts(lambda agent: LocalClient(api.server.handle, agent=agent), settings, clock, seed=1)
         task = asyncio.create_task(parts.run())
         try:
             yield Local(api, parts, clock, task)
