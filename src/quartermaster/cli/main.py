@@ -39,6 +39,7 @@ examples:
   quartermaster up
   quartermaster up --demo --kubeconfig ./kubeconfig
   quartermaster up --fleet fleet.yaml --data-dir ~/.local/share/quartermaster
+  quartermaster up --api real                                  # needs make kubernetes
 """
 
 _FLEET_EXAMPLES = """\
@@ -150,7 +151,13 @@ def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
+    command.add_argument("--port", metavar="N", help="port on 127.0.0.1, 0 for any (default 6443, or any if taken)")
+    command.add_argument(
+        "--api",
+        choices=("embedded", "real"),
+        default="embedded",
+        help="real: a kube-apiserver and etcd of this machine",
+    )
     command.add_argument(
         "--kubeconfig", metavar="PATH", help="write or extend this file (default: kubectl's own, context quartermaster)"
     )

@@ -1,7 +1,7 @@
 """A running local cluster: the one place where its parts meet.
 
-Embedded API, simulated fleet, stages, exporters and the controllers of `PARTS` know each other through the API
-alone.
+The API server (servers.py), simulated fleet, stages, exporters and the controllers of `PARTS` know each other through
+the API alone.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quartermaster.cli import instance
+from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.scheduler import Scheduler
-from quartermaster.kube.api import Api
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
-from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import WallClock
 from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
@@ -32,15 +31,16 @@ from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
 
 DAY_S = 24 * 3600.0
 DEMO_SPEED = 60.0
+OLDEST = (1, 34)
+"""The first release with resource.k8s.io/v1, in which the fleet's devices are published."""
 
-Connect = Callable[[str], Api]
-"""A client of the cluster's API for whoever asks under that name."""
 Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
 
 
@@ -65,7 +65,7 @@ PARTS: tuple[Part, ...] = (_schedule, _workloads)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What was asked for."""
+    """What was asked for. `real`: the programs of a real control plane by name; None: the embedded one."""
 
     port: int
     folder: Path | None
@@ -73,57 +73,74 @@ class Settings:
     fleet: Fleet
     stages: tuple[Stage, ...]
     demo: bool
+    real: Mapping[str, Path] | None = None
 
 
-async def serve(settings: Settings) -> bool:
-    """Run until told to stop; whether to start again with nothing."""
+def run(settings: Settings) -> bool:
+    """Run until told to stop; whether to start again with nothing. Raises InvalidInput, NotReady."""
+    if settings.real is None:
+        return asyncio.run(serve(settings))
+    kept = settings.folder
+    with contextlib.ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quartermaster-")))
+        with needing(settings.port):
+            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None)
+            plane = stack.enter_context(starting)
+        if plane.version() < OLDEST:
+            raise InvalidInput(
+                str(settings.real["kube-apiserver"]),
+                f"is release {'.'.join(map(str, plane.version()))}, which has no resource.k8s.io/v1",
+                f"use {'.'.join(map(str, OLDEST))} or newer",
+            )
+        return asyncio.run(serve(settings, plane))
+
+
+async def serve(settings: Settings, plane: ControlPlane | None = None) -> bool:
+    """The part of `run` that has an event loop."""
     stopped: asyncio.Queue[bool] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for name, again in ((signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)):
         loop.add_signal_handler(name, stopped.put_nowait, again)
-    clock = WallClock(behind=DAY_S, speed=DEMO_SPEED) if settings.demo else WallClock()
+    clock = _clock(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        served = real(plane) if plane else embedded(port=settings.port, folder=settings.folder, clock=clock)
+        server = await stack.enter_async_context(served)
+        endpoints = HttpServer((parts := Parts(server.connect, settings, clock)).endpoints.handle)
+        await endpoints.start()
+        stack.push_async_callback(endpoints.stop)
+        parts.endpoints.address = f"127.0.0.1:{endpoints.port}"
+        for path in (settings.kubeconfig, instance.own_kubeconfig()):
+            write_kubeconfig(path, server.url, server.identity)
+        folder = str(settings.folder or "")
+        found = instance.Instance(os.getpid(), server.url, endpoints.url, str(instance.own_kubeconfig()), folder)
+        instance.write(found)
+        stack.callback(instance.clear)
+        print(f"Kubernetes API at {server.url}, context quartermaster in {settings.kubeconfig}", flush=True)
+        return await _first(stopped.get(), parts.run(), *([watch_over(plane)] if plane else []))
+
+
+def _clock(settings: Settings) -> WallClock:
+    if not settings.demo:
+        return WallClock()
+    if settings.real is not None:
+        return WallClock(speed=DEMO_SPEED, ahead=DAY_S)
+    return WallClock(behind=DAY_S, speed=DEMO_SPEED)
+
+
+async def _first(*works: Coroutine[Any, Any, bool | None]) -> bool:
+    """What the first to end says; the others are cancelled. That a server is gone comes before what follows from it."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            api = LocalApi(port=settings.port, folder=settings.folder)
-            api.server.cluster.clock = clock
-            await stack.enter_async_context(api)
-            assert api.http is not None, "a port was given"
-            assert api.identity is not None, "a server on a port has an identity"
-            endpoints = HttpServer(
-                (
-                    parts := Parts(lambda agent: LocalClient(api.server.handle, agent=agent), settings, clock)
-                ).endpoints.handle
-            )
-            await endpoints.start()
-            stack.push_async_callback(endpoints.stop)
-            parts.endpoints.address = f"127.0.0.1:{endpoints.port}"
-            for path in (settings.kubeconfig, instance.own_kubeconfig()):
-                write_kubeconfig(path, api.http.url, api.identity)
-            folder = str(settings.folder or "")
-            found = instance.Instance(os.getpid(), api.http.url, endpoints.url, str(instance.own_kubeconfig()), folder)
-            instance.write(found)
-            stack.callback(instance.clear)
-            work = asyncio.create_task(parts.run(), name="parts")
-            stack.push_async_callback(_cancelled, work)
-            waiting = asyncio.create_task(stopped.get())
-            print(f"Kubernetes API at {api.http.url}, context quartermaster in {settings.kubeconfig}", flush=True)
-            try:
-                await asyncio.wait((waiting, work), return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-                return waiting.result()
-            finally:
-                waiting.cancel()
-    except OSError as wrong:
-        raise InvalidInput(
-            "--port", f"{settings.port} cannot be used ({wrong.strerror})", "give another, or 0 for any"
-        ) from None
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [each for each in said if isinstance(each, Exception)]
+    errors.sort(key=lambda error: not isinstance(error, NotReady))
+    if errors:
+        raise errors[0]
+    return any(each is True for each in said)
 
 
 class Parts:

@@ -9,7 +9,9 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
+import socket
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,39 +21,76 @@ from quartermaster.cli import instance
 from quartermaster.model.errors import InvalidInput
 
 Json = dict[str, Any]
+USUAL_PORT = 6443
 
 
 def command(options: argparse.Namespace) -> int:
     """Run a cluster; ends with Ctrl-C, ``quartermaster down`` or SIGTERM."""
     if options.demo and options.data_dir:
-        raise InvalidInput("--demo", "with --data-dir", "a demonstration keeps nothing: leave one out")
-    if not options.port.isdecimal() or int(options.port) > 65535:
-        raise InvalidInput("--port", f"{options.port!r} is not a port", "give a number from 0 (any free one) to 65535")
+        # Its clock begins a day ago each time: what an earlier day has left would be from the future.
+        raise InvalidInput("--demo", "with --data-dir", "its day always begins with nothing: leave one out")
+    port = _port(options.port)
     running = instance.read()
     if running is not None:
         raise InvalidInput("local cluster", f"is up already (process {running.pid})", "end it: quartermaster down")
     print("a GPU cluster is starting in this process", flush=True)
-    from quartermaster.cli.running import Settings, serve  # noqa: PLC0415  # see the module
+    from quartermaster.cli.running import Settings, run  # noqa: PLC0415  # see the module
     from quartermaster.local.fleet.presets import default_fleet, read_fleet  # noqa: PLC0415
+    from quartermaster.local.real.controlplane import NotReady  # noqa: PLC0415
     from quartermaster.local.stages.table import everything  # noqa: PLC0415
 
     settings = Settings(
-        port=int(options.port),
+        port=port,
         folder=Path(options.data_dir).expanduser() if options.data_dir else None,
         kubeconfig=Path(options.kubeconfig).expanduser() if options.kubeconfig else instance.users_kubeconfig(),
         fleet=read_fleet(Path(options.fleet).expanduser()) if options.fleet else default_fleet(),
         stages=everything([Path(path).expanduser() for path in options.stages or ()]),
         demo=options.demo,
+        real=_programs() if options.api == "real" else None,
     )
-    while asyncio.run(serve(settings)):
-        _drop(settings.folder)
-        print("reset: starting afresh")
+    try:
+        while run(settings):
+            _drop(settings.folder)
+            print("reset: starting afresh")
+    except NotReady as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        raise InvalidInput("--api real", "does not run", "its last words are above") from None
     return 0
 
 
+def _port(text: str | None) -> int:
+    if text is None:
+        return USUAL_PORT if _free(USUAL_PORT) else 0
+    if not text.isdecimal() or int(text) > 65535:
+        raise InvalidInput("--port", f"{text!r} is not a port", "give a number from 0 (any free one) to 65535")
+    return int(text)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as trying:
+        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trying.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _programs() -> dict[str, Path]:
+    from quartermaster.local.real.binaries import locate  # noqa: PLC0415  # see the module
+    from quartermaster.local.real.controlplane import MANAGER  # noqa: PLC0415
+
+    found = locate(("kube-apiserver", "etcd"), useful=(MANAGER,))
+    if MANAGER not in found:
+        print(f"NO {MANAGER} beside {found['etcd']}: what a deleted owner leaves stays, and namespaces do not go")
+    return found
+
+
 def _drop(folder: Path | None) -> None:
-    for path in folder.glob("objects.sqlite*") if folder is not None else ():
-        path.unlink()
+    if folder is not None:
+        for path in folder.glob("objects.sqlite*"):
+            path.unlink()
+        shutil.rmtree(folder / "etcd", ignore_errors=True)
 
 
 def down(options: argparse.Namespace) -> int:
