@@ -26,7 +26,7 @@ from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.clock import WallClock
 from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
-from quartermaster.local.demo.day import Demo
+from quartermaster.local.demo.submitting import Demo
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
