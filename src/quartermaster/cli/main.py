@@ -38,6 +38,7 @@ _UP_EXAMPLES = """\
 examples:
   quartermaster up
   quartermaster up --demo --kubeconfig ./kubeconfig
+  quartermaster up --demo --hours 2 --speed 240                # half a minute
   quartermaster up --fleet fleet.yaml --data-dir ~/.local/share/quartermaster
   quartermaster up --api real                                  # needs make kubernetes
 """
@@ -164,7 +165,9 @@ def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--data-dir", metavar="DIR", help="keep objects, certificate and token here")
     command.add_argument("--fleet", metavar="FILE", help="pools of machines (default: a small mixed fleet)")
     command.add_argument("--stages", metavar="FILE", action="append", help="more stages, or others of the same names")
-    command.add_argument("--demo", action="store_true", help="submit a mixed day of work, at 60 times the speed")
+    command.add_argument("--demo", action="store_true", help="submit a mixed day of work and tell what becomes of it")
+    command.add_argument("--speed", metavar="X", help="how fast the day of --demo passes (default 60)")
+    command.add_argument("--hours", metavar="N", help="end with a summary after so many hours of the day of --demo")
     for name, text in (
         ("down", "end the local cluster"),
         ("status", "say what the local cluster has and does"),

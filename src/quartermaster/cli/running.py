@@ -26,6 +26,7 @@ from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.clock import WallClock
 from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
+from quartermaster.local.demo.account import Account, keep
 from quartermaster.local.demo.submitting import Demo
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
@@ -37,7 +38,6 @@ from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
 
 DAY_S = 24 * 3600.0
-DEMO_SPEED = 60.0
 OLDEST = (1, 34)
 """The first release with resource.k8s.io/v1, in which the fleet's devices are published."""
 
@@ -72,7 +72,11 @@ class Settings:
     kubeconfig: Path
     fleet: Fleet
     stages: tuple[Stage, ...]
-    demo: bool
+    demo: bool = False
+    speed: float = 1.0
+    """Of the demonstration's day."""
+    hours: float | None = None
+    """Of that day, after which to end."""
     real: Mapping[str, Path] | None = None
 
 
@@ -116,15 +120,16 @@ async def serve(settings: Settings, plane: ControlPlane | None = None) -> bool:
         instance.write(found)
         stack.callback(instance.clear)
         print(f"Kubernetes API at {server.url}, context quartermaster in {settings.kubeconfig}", flush=True)
-        return await _first(stopped.get(), parts.run(), *([watch_over(plane)] if plane else []))
+        beside = ([parts.tell()] if settings.demo else []) + ([watch_over(plane)] if plane else [])
+        return await _first(stopped.get(), parts.run(), *beside)
 
 
 def _clock(settings: Settings) -> WallClock:
     if not settings.demo:
         return WallClock()
     if settings.real is not None:
-        return WallClock(speed=DEMO_SPEED, ahead=DAY_S)
-    return WallClock(behind=DAY_S, speed=DEMO_SPEED)
+        return WallClock(speed=settings.speed, ahead=DAY_S)
+    return WallClock(behind=DAY_S, speed=settings.speed)
 
 
 async def _first(*works: Coroutine[Any, Any, bool | None]) -> bool:
@@ -147,7 +152,8 @@ class Parts:
     """Everything that lives on the API of one cluster, whatever the clock."""
 
     def __init__(self, connect: Connect, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
-        self._settings = settings
+        self._settings, self._clock = settings, clock
+        self._installed = asyncio.Event()
         self._admin = connect("quartermaster")
         self.player = Player(connect("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
@@ -164,14 +170,28 @@ class Parts:
             group.create_task(self.exporter.run())
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
+            self._installed.set()
             if self._demo is not None:
                 group.create_task(self._demo.run())
+
+    async def tell(self) -> None:
+        """An account of the demonstration, for as long as was asked for."""
+        await self._installed.wait()
+        nodes, pods = self.player.nodes.objects, self.player.pods.objects
+        await keep(
+            Account(),
+            nodes=nodes.values,
+            pods=pods.values,
+            clock=self._clock,
+            say=lambda text: print(text, flush=True),
+            until=self._settings.hours,
+        )
 
 
 def _say(settings: Settings, nodes: int, metrics: str) -> None:
     print(f"{nodes} machines join; GPU metrics at http://{metrics}/nodes/NAME/metrics (Prometheus: /targets)")
     if settings.demo:
-        print("a day of work runs at 60x: kubectl -n demo get pods -o wide -w")
+        print(f"a day of work runs at {settings.speed:g}x: kubectl -n demo get pods -o wide -w")
     print(
         "try: kubectl get nodes -L nvidia.com/gpu.product\n"
         "     kubectl run hello --image=busybox --restart=Never --annotations=quartermaster.dev/run-seconds=30\n"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from quartermaster.model.errors import InvalidInput
 
 Json = dict[str, Any]
 USUAL_PORT = 6443
+DEMO_SPEED = 60.0
 
 
 def command(options: argparse.Namespace) -> int:
@@ -46,6 +47,8 @@ def command(options: argparse.Namespace) -> int:
         fleet=read_fleet(Path(options.fleet).expanduser()) if options.fleet else default_fleet(),
         stages=everything([Path(path).expanduser() for path in options.stages or ()]),
         demo=options.demo,
+        speed=_speed(options),
+        hours=_hours(options),
         real=_programs() if options.api == "real" else None,
     )
     try:
@@ -56,6 +59,28 @@ def command(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{wrong}\n")
         raise InvalidInput("--api real", "does not run", "its last words are above") from None
     return 0
+
+
+def _speed(options: argparse.Namespace) -> float:
+    return _number("--speed", options.speed, options, most=1000) or DEMO_SPEED
+
+
+def _hours(options: argparse.Namespace) -> float | None:
+    return _number("--hours", options.hours, options, most=24)
+
+
+def _number(flag: str, text: str | None, options: argparse.Namespace, *, most: float) -> float | None:
+    if text is None:
+        return None
+    if not options.demo:
+        raise InvalidInput(flag, "without --demo", "it says how the day of --demo is played")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= most:
+        raise InvalidInput(flag, f"{text!r} is out of range", f"give a number above 0, up to {most:g}")
+    return number
 
 
 def _port(text: str | None) -> int:
@@ -149,33 +174,13 @@ def status(options: argparse.Namespace) -> int:
 
 
 async def _status(kubeconfig: str | None) -> Json:
+    from quartermaster.local.fleet.counts import counts  # noqa: PLC0415  # see the module
+
     running = instance.read()
     async with instance.client(kubeconfig) as api:
         nodes = (await api.send("GET", "/api/v1/nodes"))["items"]
         pods = (await api.send("GET", "/api/v1/pods"))["items"]
-    return status_of(nodes, pods) | ({"api": running.url, "metrics": running.metrics} if running else {})
-
-
-def status_of(nodes: list[Json], pods: list[Json]) -> Json:
-    """Counts: nodes, GPUs, pods by phase."""
-    from quartermaster.api import nodes as api_nodes  # noqa: PLC0415
-    from quartermaster.api import pods as api_pods  # noqa: PLC0415
-
-    ready = [
-        node
-        for node in nodes
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", ()))
-    ]
-    held = [pod for pod in pods if api_pods.node_of(pod) and not api_pods.ended(pod)]
-    gpus = [api_pods.spec_from(pod).gpu for pod in held]
-    return {
-        "nodes": {"ready": len(ready), "total": len(nodes)},
-        "gpus": {
-            "used": round(sum(gpu.count * gpu.share for gpu in gpus) / 1_000_000, 2),
-            "total": sum(api_nodes.gpus_in(node) for node in nodes),
-        },
-        "pods": dict(sorted(Counter(pod["status"].get("phase", "Unknown") for pod in pods).items())),
-    }
+    return counts(nodes, pods) | ({"api": running.url, "metrics": running.metrics} if running else {})
 
 
 def summary(found: Json) -> str:
@@ -185,5 +190,6 @@ def summary(found: Json) -> str:
     lines += [f"metrics  {found['metrics']}/targets"] if "metrics" in found else []
     lines.append(f"nodes    {nodes['ready']} ready of {nodes['total']}")
     lines.append(f"GPUs     {gpus['used']:g} in use of {gpus['total']}")
+    lines += [f"MIG      {found['mig']['used']} in use of {found['mig']['total']}"] if found["mig"]["total"] else []
     lines.append("pods     " + (", ".join(f"{count} {phase}" for phase, count in found["pods"].items()) or "none"))
     return "\n".join(lines) + "\n"

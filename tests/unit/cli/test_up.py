@@ -15,7 +15,6 @@ import pytest
 from quartermaster.api import pods as api_pods
 from quartermaster.cli.main import main
 from quartermaster.cli.running import Parts, Settings
-from quartermaster.cli.up import status_of
 from quartermaster.kube.api import Refused
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
@@ -23,6 +22,7 @@ from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
 from quartermaster.local.demo.day import shipped_day
 from quartermaster.local.fleet import operating
+from quartermaster.local.fleet.counts import counts
 from quartermaster.local.fleet.operating import Fault
 from quartermaster.local.fleet.presets import Fleet, Pool, default_fleet, parse
 from quartermaster.local.stages.table import everything
@@ -391,7 +391,7 @@ async def test_a_demo_day_goes_well() -> None:
         assert it.clock() - since < 1800
         pretrain = [pod for pod in pods.values() if pod["metadata"]["labels"].get("job-name") == "pretrain"]
         assert Counter(pod["status"]["phase"] for pod in pretrain) == {"Succeeded": 3, "Failed": 1}, "by the Xid"
-        found = status_of((await it.client.send("GET", "/api/v1/nodes"))["items"], list(pods.values()))
+        found = counts((await it.client.send("GET", "/api/v1/nodes"))["items"], list(pods.values()))
         assert found["nodes"] == {"ready": 12, "total": 12}
 
 
@@ -400,6 +400,9 @@ async def test_a_demo_day_goes_well() -> None:
     [
         (["up", "--demo", "--data-dir", "x"], "--demo"),
         (["up", "--port", "x"], "--port"),
+        (["up", "--hours", "2"], "--hours: without --demo"),
+        (["up", "--demo", "--hours", "25"], "--hours: '25' is out of range"),
+        (["up", "--demo", "--speed", "fast"], "--speed: 'fast' is out of range"),
         (["up", "--fleet", "/nowhere"], "--fleet /nowhere"),
         (["status"], "local cluster: is not running"),
         (["reset"], "local cluster: is not running"),

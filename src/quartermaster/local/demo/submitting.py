@@ -25,7 +25,9 @@ class Demo:
         self.day = day or shipped_day()
         self.began = clock()
         self._api, self._clock = api, clock
-        self._pods = Mirror(api, f"/api/v1/namespaces/{NAMESPACE}/pods", lambda _before, _after: None)
+        self._pods = Mirror(api, f"/api/v1/namespaces/{NAMESPACE}/pods", self._heard)
+        self._succeeded: dict[str, str] = {}
+        """Phases of pods that have succeeded, whether or not they are still there."""
         self._submitted: set[str] = set()
         self._sizes: dict[str, int] = {}
         self._broken = 0
@@ -40,10 +42,14 @@ class Demo:
                 await self.step()
                 await self._clock.until(self._clock() + LOOK_S)
 
+    def _heard(self, _before: Json | None, after: Json | None) -> None:
+        if after is not None and _phase(after) == "Succeeded":
+            self._succeeded[after["metadata"]["name"]] = "Succeeded"
+
     async def step(self) -> None:
         """All that is due now."""
         hours = (self._clock() - self.began) / HOUR
-        phases = {name: pod["status"].get("phase", "") for (_, name), pod in self._pods.objects.items()}
+        phases = {name: _phase(pod) for (_, name), pod in self._pods.objects.items()} | self._succeeded
         for submission in due(self.day, hours):
             if submission.name not in self._submitted:
                 await self._make(submission.path, submission.body)
@@ -72,3 +78,8 @@ class Demo:
         except Refused as wrong:
             if wrong.code != 409:
                 raise
+
+
+def _phase(pod: Json) -> str:
+    phase: str = (pod.get("status") or {}).get("phase", "")
+    return phase
