@@ -377,7 +377,8 @@ async def test_a_demo_day_goes_well() -> None:
             by_kind.setdefault(kind, Counter())[pod["status"]["phase"]] += 1
         day = shipped_day()
         assert by_kind["service"] == {"Running": day.services[0].replicas[23]}
-        assert by_kind["pipeline"] == {"Succeeded": 8 * 4}
+        assert set(by_kind["pipeline"]) == {"Succeeded"}
+        assert {f"churn-{run}-compare" for run in range(8)} <= set(pods), "its last step, though nodes were drained"
         assert "notebook" not in by_kind, "all have been closed"
         jobs = (await it.client.send("GET", "/apis/batch/v1/namespaces/demo/jobs"))["items"]
         ended = {job["metadata"]["name"]: job["status"]["conditions"][-1]["type"] for job in jobs}
