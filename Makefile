@@ -1,8 +1,9 @@
 # Each target sets up what it needs: see scripts/setup.sh.
 BIN := .venv/bin
 REPORT := build/report.html
+SHORT := --hours 2 --speed 240
 
-.PHONY: help up demo test test-long test-kubernetes kubernetes lint format bench clean
+.PHONY: help up simulate test test-long test-kubernetes kubernetes lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -11,12 +12,12 @@ help: ## this list
 .venv/ready: pyproject.toml uv.lock scripts/setup.sh
 	@scripts/setup.sh
 
-up: .venv/ready ## the main job: place the openb trace, print the table, write the report
+up: .venv/ready ## the main job: a GPU cluster and a day of work, until Ctrl-C (no terminal: two hours of it)
+	@if [ -t 0 ]; then $(BIN)/quartermaster up --demo; else $(BIN)/quartermaster up --demo $(SHORT); fi
+
+simulate: .venv/ready ## place the openb trace, print the table, write the report
 	@mkdir -p $(dir $(REPORT))
 	@$(BIN)/quartermaster simulate --trace openb/default --policy quartermaster,fgd,best-fit --report $(REPORT)
-
-demo: .venv/ready ## a local cluster with a day of work at 60x, until Ctrl-C (docs/local-cluster.md)
-	@$(BIN)/quartermaster up --demo
 
 lint: .venv/ready ## format, lint, types, architecture
 	$(BIN)/ruff format --check

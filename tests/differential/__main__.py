@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from quartermaster.local.real.controlplane import running
 from tests.differential import golden
 from tests.differential.compare import Difference, load_accepted, split
 from tests.differential.encode import encode
 from tests.differential.suite import ACCEPTED, Server, differences, play, stories
-from tests.kubernetes.controlplane import running
-from tests.kubernetes.server import from_kubeconfig
+from tests.kubernetes.server import from_kubeconfig, of
 from tools.kubernetes.binaries import BINARIES, locate, version
 
 
@@ -28,9 +28,9 @@ def record() -> int:
         return 1
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(kube_apiserver=apiserver, etcd=etcd, folder=Path(folder)) as server,
+        running({"kube-apiserver": apiserver, "etcd": etcd}, folder=Path(folder)) as plane,
     ):
-        recording = {story.name: play(server, story) for story in stories()}
+        recording = {story.name: play(of(plane), story) for story in stories()}
     golden.save(version(BINARIES["kube-apiserver"]), recording)
     print(f"record: {sum(map(len, recording.values()))} answers of {len(recording)} stories")
     return 0

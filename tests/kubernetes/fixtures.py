@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.controlplane import running
-from tests.kubernetes.server import Server, from_kubeconfig
+from quartermaster.local.real.controlplane import running
+from tests.kubernetes.server import Server, from_kubeconfig, of
 from tools.kubernetes.binaries import locate
 
 PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm")
@@ -50,9 +50,9 @@ def program(name: str) -> Path:
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A fresh kube-apiserver with etcd, for the whole session: tests bring their own namespaces."""
-    apiserver, etcd = program("kube-apiserver"), program("etcd")
-    with running(kube_apiserver=apiserver, etcd=etcd, folder=tmp_path_factory.mktemp("kubernetes")) as server:
-        yield server
+    programs = {name: program(name) for name in ("kube-apiserver", "etcd")}
+    with running(programs, folder=tmp_path_factory.mktemp("kubernetes")) as plane:
+        yield of(plane)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from quartermaster.local.real.controlplane import ControlPlane
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -35,6 +37,11 @@ class Server:
                 "current-context": "server",
             }
         )
+
+
+def of(plane: ControlPlane) -> Server:
+    """A control plane of this process."""
+    return Server(url=plane.url, token=plane.identity.token, ca=plane.identity.authority.decode())
 
 
 def from_kubeconfig(path: Path) -> Server:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.controlplane import NotReady, running
+from quartermaster.local.real.controlplane import NotReady, running
 from tests.kubernetes.fixtures import program
 from tests.kubernetes.server import Server, from_kubeconfig
 from tools.kubernetes.binaries import BINARIES, version
@@ -47,14 +47,11 @@ def test_nothing_runs_beside_it(kubernetes: Server) -> None:
 
 
 def test_a_component_that_dies_is_reported_with_its_log(kubernetes: Server, tmp_path: Path) -> None:
-    apiserver, etcd = program("kube-apiserver"), program("etcd")
+    programs = {name: program(name) for name in ("kube-apiserver", "etcd")}
     flags = ["--authorization-mode=Nonsense"]
-    with (
-        pytest.raises(NotReady, match="Nonsense"),
-        running(kube_apiserver=apiserver, etcd=etcd, folder=tmp_path, flags=flags),
-    ):
+    with pytest.raises(NotReady, match="Nonsense"), running(programs, folder=tmp_path, flags=flags):
         pytest.fail("it started")
-    assert not list(tmp_path.glob("*/data")), "the data of the attempts is gone"
+    assert not (tmp_path / "etcd").exists(), "the data of the attempts is gone"
 
 
 def test_kubectl_works_with_the_kubeconfig(kubernetes: Server, tmp_path: Path) -> None:

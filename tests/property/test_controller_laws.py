@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quartermaster.local.client import LocalClient
 from quartermaster.local.controllers import scaling
-from quartermaster.local.controllers.manager import Manager
+from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS
 from quartermaster.testing.controllers import APPS, BATCH, NODES, Controlled, controlled, workload
 from quartermaster.testing.kubernetes import Json, kubernetes
@@ -138,7 +139,7 @@ def test_any_order_of_events_ends_in_what_was_asked_for(plan: list[Any], seed: i
 
 async def restarted(cluster: Controlled) -> None:
     """Other controllers that know nothing yet."""
-    async with Manager(cluster.server.handle, CONTROLLERS, clock=cluster.clock) as manager:
+    async with Manager(LocalClient(cluster.server.handle, agent=AGENT), CONTROLLERS, clock=cluster.clock) as manager:
         await manager.settle()
 
 
@@ -218,7 +219,10 @@ def test_every_pod_of_a_job_is_counted_once(ends: list[str], seed: int) -> None:
 
 
 async def test_a_watch_that_was_forgotten_lists_again() -> None:
-    async with kubernetes(history=1) as api, Manager(api.server.handle, CONTROLLERS, clock=api.clock) as manager:
+    async with (
+        kubernetes(history=1) as api,
+        Manager(LocalClient(api.server.handle, agent=AGENT), CONTROLLERS, clock=api.clock) as manager,
+    ):
         await manager.settle()
         for number in range(20):
             await api.create("/api/v1/namespaces", {"metadata": {"name": f"team-{number}"}})

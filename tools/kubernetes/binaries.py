@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from quartermaster.local.real.binaries import ASSETS, cache, executable
+
 MODULES = Path(__file__).parent
 
 
@@ -68,16 +70,15 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     digest = hashlib.sha256()
     for path in sorted([*MODULES.glob("*/go.mod"), *MODULES.glob("*/go.sum")]):
         digest.update(f"{path.relative_to(MODULES)}\n".encode() + path.read_bytes())
-    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "quartermaster" / "kubernetes" / digest.hexdigest()[:12]
+    return cache(environment) / digest.hexdigest()[:12]
 
 
 def locate(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The executable `name`: from `KUBEBUILDER_ASSETS` if it is there, else as built from these pins, else None."""
-    assets = environment.get("KUBEBUILDER_ASSETS")
+    assets = environment.get(ASSETS)
     for place in ([Path(assets)] if assets else []) + [folder(environment)]:
         path = place / name
-        if os.access(path, os.X_OK) and path.is_file():
+        if executable(path):
             return path
     return None
 

@@ -58,10 +58,12 @@ async def _serve(*, port: int, folder: Path | None, kubeconfig: Path, audit: Pat
 
 
 async def _controllers(api: LocalApi) -> None:
-    from quartermaster.local.controllers.manager import Manager  # noqa: PLC0415  # only who asks for it pays for it
+    from quartermaster.local.client import LocalClient  # noqa: PLC0415  # only who asks for it pays for it
+    from quartermaster.local.controllers.manager import AGENT, Manager  # noqa: PLC0415
     from quartermaster.local.controllers.registry import CONTROLLERS  # noqa: PLC0415
 
-    async with Manager(api.server.handle, CONTROLLERS, clock=api.server.cluster.clock) as manager:
+    client = LocalClient(api.server.handle, agent=AGENT)
+    async with Manager(client, CONTROLLERS, clock=api.server.cluster.clock) as manager:
         await manager.run()
 
 

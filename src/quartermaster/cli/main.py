@@ -38,7 +38,9 @@ _UP_EXAMPLES = """\
 examples:
   quartermaster up
   quartermaster up --demo --kubeconfig ./kubeconfig
+  quartermaster up --demo --hours 2 --speed 240                # half a minute
   quartermaster up --fleet fleet.yaml --data-dir ~/.local/share/quartermaster
+  quartermaster up --api real                                  # needs make kubernetes
 """
 
 _FLEET_EXAMPLES = """\
@@ -158,14 +160,22 @@ def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
+    command.add_argument("--port", metavar="N", help="port on 127.0.0.1, 0 for any (default 6443, or any if taken)")
+    command.add_argument(
+        "--api",
+        choices=("embedded", "real"),
+        default="embedded",
+        help="real: a kube-apiserver and etcd of this machine",
+    )
     command.add_argument(
         "--kubeconfig", metavar="PATH", help="write or extend this file (default: kubectl's own, context quartermaster)"
     )
     command.add_argument("--data-dir", metavar="DIR", help="keep objects, certificate and token here")
     command.add_argument("--fleet", metavar="FILE", help="pools of machines (default: a small mixed fleet)")
     command.add_argument("--stages", metavar="FILE", action="append", help="more stages, or others of the same names")
-    command.add_argument("--demo", action="store_true", help="submit a mixed day of work, at 60 times the speed")
+    command.add_argument("--demo", action="store_true", help="submit a mixed day of work and tell what becomes of it")
+    command.add_argument("--speed", metavar="X", help="how fast the day of --demo passes (default 60)")
+    command.add_argument("--hours", metavar="N", help="end with a summary after so many hours of the day of --demo")
     for name, text in (
         ("down", "end the local cluster"),
         ("status", "say what the local cluster has and does"),

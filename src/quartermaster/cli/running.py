@@ -1,7 +1,7 @@
 """A running local cluster: the one place where its parts meet.
 
-Embedded API, simulated fleet, stages, exporters and the controllers of `PARTS` know each other through the API
-alone.
+The API server (servers.py), simulated fleet, stages, exporters and the controllers of `PARTS` know each other through
+the API alone.
 """
 
 from __future__ import annotations
@@ -11,51 +11,52 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quartermaster.cli import instance
+from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.scheduler.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
-from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
-from quartermaster.local.apiserver.transport import Handler
-from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import WallClock
-from quartermaster.local.controllers.manager import Manager
+from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
-from quartermaster.local.demo.day import Demo
+from quartermaster.local.demo.account import Account, keep
+from quartermaster.local.demo.submitting import Demo
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
 
 DAY_S = 24 * 3600.0
-DEMO_SPEED = 60.0
+OLDEST = (1, 34)
+"""The first release with resource.k8s.io/v1, in which the fleet's devices are published."""
 
-Part = Callable[[Handler, Clock], Coroutine[Any, Any, None]]
+Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
 
 
-async def _workloads(handler: Handler, clock: Clock) -> None:
+async def _workloads(connect: Connect, clock: Clock) -> None:
     """Deployments, Jobs and their kin. Node-lifecycle is left out: it lives on heartbeats, and stages need none."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
     chosen = tuple(controller for controller in WORKLOADS if controller.name != "node-lifecycle")
-    async with Manager(handler, chosen, clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), chosen, clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
-async def _schedule(handler: Handler, clock: Clock) -> None:
-    await Scheduler(LocalClient(handler, agent="quartermaster-scheduler", user=MASTER), clock=clock).run()
+async def _schedule(connect: Connect, clock: Clock) -> None:
+    await Scheduler(connect("quartermaster-scheduler"), clock=clock).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)
@@ -64,77 +65,101 @@ PARTS: tuple[Part, ...] = (_schedule, _workloads)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What was asked for."""
+    """What was asked for. `real`: the programs of a real control plane by name; None: the embedded one."""
 
     port: int
     folder: Path | None
     kubeconfig: Path
     fleet: Fleet
     stages: tuple[Stage, ...]
-    demo: bool
+    demo: bool = False
+    speed: float = 1.0
+    """Of the demonstration's day."""
+    hours: float | None = None
+    """Of that day, after which to end."""
+    real: Mapping[str, Path] | None = None
 
 
-async def serve(settings: Settings) -> bool:
-    """Run until told to stop; whether to start again with nothing."""
+def run(settings: Settings) -> bool:
+    """Run until told to stop; whether to start again with nothing. Raises InvalidInput, NotReady."""
+    if settings.real is None:
+        return asyncio.run(serve(settings))
+    kept = settings.folder
+    with contextlib.ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quartermaster-")))
+        with needing(settings.port):
+            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None)
+            plane = stack.enter_context(starting)
+        if plane.version() < OLDEST:
+            raise InvalidInput(
+                str(settings.real["kube-apiserver"]),
+                f"is release {'.'.join(map(str, plane.version()))}, which has no resource.k8s.io/v1",
+                f"use {'.'.join(map(str, OLDEST))} or newer",
+            )
+        return asyncio.run(serve(settings, plane))
+
+
+async def serve(settings: Settings, plane: ControlPlane | None = None) -> bool:
+    """The part of `run` that has an event loop."""
     stopped: asyncio.Queue[bool] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for name, again in ((signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)):
         loop.add_signal_handler(name, stopped.put_nowait, again)
-    clock = WallClock(behind=DAY_S, speed=DEMO_SPEED) if settings.demo else WallClock()
+    clock = _clock(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        served = real(plane) if plane else embedded(port=settings.port, folder=settings.folder, clock=clock)
+        server = await stack.enter_async_context(served)
+        endpoints = HttpServer((parts := Parts(server.connect, settings, clock)).endpoints.handle)
+        await endpoints.start()
+        stack.push_async_callback(endpoints.stop)
+        parts.endpoints.address = f"127.0.0.1:{endpoints.port}"
+        for path in (settings.kubeconfig, instance.own_kubeconfig()):
+            write_kubeconfig(path, server.url, server.identity)
+        folder = str(settings.folder or "")
+        found = instance.Instance(os.getpid(), server.url, endpoints.url, str(instance.own_kubeconfig()), folder)
+        instance.write(found)
+        stack.callback(instance.clear)
+        print(f"Kubernetes API at {server.url}, context quartermaster in {settings.kubeconfig}", flush=True)
+        beside = ([parts.tell()] if settings.demo else []) + ([watch_over(plane)] if plane else [])
+        return await _first(stopped.get(), parts.run(), *beside)
+
+
+def _clock(settings: Settings) -> WallClock:
+    if not settings.demo:
+        return WallClock()
+    if settings.real is not None:
+        return WallClock(speed=settings.speed, ahead=DAY_S)
+    return WallClock(behind=DAY_S, speed=settings.speed)
+
+
+async def _first(*works: Coroutine[Any, Any, bool | None]) -> bool:
+    """What the first to end says; the others are cancelled. That a server is gone comes before what follows from it."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            api = LocalApi(port=settings.port, folder=settings.folder)
-            api.server.cluster.clock = clock
-            await stack.enter_async_context(api)
-            assert api.http is not None, "a port was given"
-            assert api.identity is not None, "a server on a port has an identity"
-            endpoints = HttpServer((parts := Parts(api, settings, clock)).endpoints.handle)
-            await endpoints.start()
-            stack.push_async_callback(endpoints.stop)
-            parts.endpoints.address = f"127.0.0.1:{endpoints.port}"
-            for path in (settings.kubeconfig, instance.own_kubeconfig()):
-                write_kubeconfig(path, api.http.url, api.identity)
-            folder = str(settings.folder or "")
-            found = instance.Instance(os.getpid(), api.http.url, endpoints.url, str(instance.own_kubeconfig()), folder)
-            instance.write(found)
-            stack.callback(instance.clear)
-            work = asyncio.create_task(parts.run(), name="parts")
-            stack.push_async_callback(_cancelled, work)
-            waiting = asyncio.create_task(stopped.get())
-            print(f"Kubernetes API at {api.http.url}, context quartermaster in {settings.kubeconfig}", flush=True)
-            try:
-                await asyncio.wait((waiting, work), return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-                return waiting.result()
-            finally:
-                waiting.cancel()
-    except OSError as wrong:
-        raise InvalidInput(
-            "--port", f"{settings.port} cannot be used ({wrong.strerror})", "give another, or 0 for any"
-        ) from None
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [each for each in said if isinstance(each, Exception)]
+    errors.sort(key=lambda error: not isinstance(error, NotReady))
+    if errors:
+        raise errors[0]
+    return any(each is True for each in said)
 
 
 class Parts:
     """Everything that lives on the API of one cluster, whatever the clock."""
 
-    def __init__(self, api: LocalApi, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
-        def client(agent: str) -> LocalClient:
-            return LocalClient(api.server.handle, agent=agent, user=MASTER)
-
-        self._settings = settings
-        self._admin = client("quartermaster")
-        self.player = Player(client("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
+    def __init__(self, connect: Connect, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
+        self._settings, self._clock = settings, clock
+        self._installed = asyncio.Event()
+        self._admin = connect("quartermaster")
+        self.player = Player(connect("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
-        self._parts = [part(api.server.handle, clock) for part in PARTS]
-        self._demo = Demo(client("demo"), clock=clock) if settings.demo else None
+        self._parts = [part(connect, clock) for part in PARTS]
+        self._demo = Demo(connect("demo"), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -145,14 +170,28 @@ class Parts:
             group.create_task(self.exporter.run())
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
+            self._installed.set()
             if self._demo is not None:
                 group.create_task(self._demo.run())
+
+    async def tell(self) -> None:
+        """An account of the demonstration, for as long as was asked for."""
+        await self._installed.wait()
+        nodes, pods = self.player.nodes.objects, self.player.pods.objects
+        await keep(
+            Account(),
+            nodes=nodes.values,
+            pods=pods.values,
+            clock=self._clock,
+            say=lambda text: print(text, flush=True),
+            until=self._settings.hours,
+        )
 
 
 def _say(settings: Settings, nodes: int, metrics: str) -> None:
     print(f"{nodes} machines join; GPU metrics at http://{metrics}/nodes/NAME/metrics (Prometheus: /targets)")
     if settings.demo:
-        print("a day of work runs at 60x: kubectl -n demo get pods -o wide -w")
+        print(f"a day of work runs at {settings.speed:g}x: kubectl -n demo get pods -o wide -w")
     print(
         "try: kubectl get nodes -L nvidia.com/gpu.product\n"
         "     kubectl run hello --image=busybox --restart=Never --annotations=quartermaster.dev/run-seconds=30\n"

@@ -6,24 +6,22 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from quartermaster.kube.api import JSON, Body, Decoded, Refused, lines_of
-from quartermaster.local.apiserver.transport import Handler, Request, Response, User
+from quartermaster.local.apiserver.transport import Handler, Request, Response
 
 
 class LocalClient(Decoded):
     """Requests under the name `agent`, which becomes the field manager.
 
-    `user` is who asks, in process; over HTTP the transport's token says so.
+    In process it is the administrator's; over HTTP the transport's token says whose.
     """
 
-    def __init__(self, handler: Handler, *, agent: str, user: User | None = None) -> None:
+    def __init__(self, handler: Handler, *, agent: str) -> None:
         self._handler = handler
         self._agent = agent
-        self._user = user
 
     async def send_raw(self, method: str, path: str, body: Body | None = None, *, media: str = JSON) -> bytes:
         """One request; raises Refused."""
         request = Request.of(method, path, body, content_type=media, user_agent=self._agent)
-        request.user = self._user
         response = await self._handler(request)
         if response.status >= 400:
             raise _refused(response)
@@ -32,7 +30,6 @@ class LocalClient(Decoded):
     async def watch_raw(self, path: str) -> AsyncGenerator[bytes, None]:
         """The lines of a watch until it ends; raises Refused."""
         request = Request.of("GET", path, user_agent=self._agent)
-        request.user = self._user
         response = await self._handler(request)
         if response.stream is None:
             raise _refused(response)

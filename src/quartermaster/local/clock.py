@@ -2,7 +2,8 @@
 
 One clock stamps objects and plays stages, so what kubectl calls an age and what a pod calls its run time agree. A
 hurried clock starts in the past and runs fast until it has caught up with the wall, so that no stamp is ever from the
-future; then it is the wall clock.
+future; then it is the wall clock. Where another server stamps what is created, it starts now and runs ahead instead:
+nothing starts before it is made.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ from heapq import heappop, heappush
 
 
 class WallClock:
-    """Starts `behind` seconds ago and runs at `speed` until it has caught up. Both defaults: the wall clock."""
+    """Starts `behind` seconds ago and runs at `speed` until it is `ahead` of the wall. All defaults: the wall clock."""
 
-    def __init__(self, *, behind: float = 0.0, speed: float = 1.0) -> None:
+    def __init__(self, *, behind: float = 0.0, speed: float = 1.0, ahead: float = 0.0) -> None:
         self._began = time.time()
         self._behind = behind
         self._speed = speed
+        self._ahead = ahead
 
     def __call__(self) -> float:
         """Now."""
         passed = time.time() - self._began
-        return self._began + min(passed, passed * self._speed - self._behind)
+        return self._began + min(passed + self._ahead, passed * self._speed - self._behind)
 
     @property
     def hurried(self) -> bool:
         """Whether it still runs fast."""
-        return self._speed > 1 and (time.time() - self._began) * (self._speed - 1) < self._behind
+        return self._speed > 1 and (time.time() - self._began) * (self._speed - 1) < self._behind + self._ahead
 
     async def until(self, when: float) -> None:
         """Return at `when` or later."""

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 
 from quartermaster.local.apiserver.codec import micro_timestamp, timestamp
 from quartermaster.local.apiserver.server import ApiServer
-from quartermaster.local.controllers.manager import Controller, Manager
+from quartermaster.local.client import LocalClient
+from quartermaster.local.controllers.manager import AGENT, Controller, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS
 from quartermaster.testing.kubernetes import Clock, Json, Kubernetes, kubernetes
 
@@ -131,7 +132,10 @@ async def controlled(
     *nodes: str, seed: int = 0, controllers: tuple[Controller, ...] = CONTROLLERS
 ) -> AsyncIterator[Controlled]:
     """A cluster of its own with ready nodes; equal seeds give equal uids and names."""
-    async with kubernetes(seed=seed) as api, Manager(api.server.handle, controllers, clock=api.clock) as manager:
+    async with (
+        kubernetes(seed=seed) as api,
+        Manager(LocalClient(api.server.handle, agent=AGENT), controllers, clock=api.clock) as manager,
+    ):
         cluster = Controlled(api.server, api.clock, manager)
         await cluster.add_nodes(*nodes)
         yield cluster

@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from quartermaster.api import pods as api_pods
 from quartermaster.api.objects import PodObject, read
 from quartermaster.cli.main import main
 from quartermaster.cli.running import Parts, Settings
-from quartermaster.cli.up import status_of
 from quartermaster.kube.api import Refused
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
 from quartermaster.local.demo.day import shipped_day
 from quartermaster.local.fleet import operating
+from quartermaster.local.fleet.counts import counts
 from quartermaster.local.fleet.operating import Fault
 from quartermaster.local.fleet.presets import Fleet, Pool, default_fleet, parse
 from quartermaster.local.stages.table import everything
@@ -43,7 +43,7 @@ class Local:
 
     def __init__(self, api: LocalApi, parts: Parts, clock: VirtualClock, task: asyncio.Task[None]) -> None:
         self.server, self.parts, self.clock, self.task = api.server, parts, clock, task
-        self.client = LocalClient(api.server.handle, agent="test", user=MASTER)
+        self.client = LocalClient(api.server.handle, agent="test")
 
     async def settle(self) -> None:
         """Until nothing is written for a good while of turns."""
@@ -101,7 +101,7 @@ async def local(fleet: Fleet = SMALL, *, demo: bool = False) -> AsyncIterator[Lo
     cluster = Cluster(clock=clock, rng=random.Random(1))
     settings = Settings(port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo)
     async with LocalApi(port=None, cluster=cluster) as api:
-        parts = Parts(api, settings, clock, seed=1)
+        parts = Parts(lambda agent: LocalClient(api.server.handle, agent=agent), settings, clock, seed=1)
         task = asyncio.create_task(parts.run())
         try:
             yield Local(api, parts, clock, task)
@@ -374,7 +374,7 @@ async def test_metrics_follow_the_load_and_counters_only_rise() -> None:
 
 async def test_a_demo_day_goes_well() -> None:
     async with local(default_fleet(), demo=True) as it:
-        await it.after(23.5 * 3600)
+        await it.after(23.75 * 3600)
         pods = await it.pods("demo")
         by_kind: dict[str, Counter[str]] = {}
         for pod in pods.values():
@@ -382,13 +382,22 @@ async def test_a_demo_day_goes_well() -> None:
             by_kind.setdefault(kind, Counter())[pod["status"]["phase"]] += 1
         day = shipped_day()
         assert by_kind["service"] == {"Running": day.services[0].replicas[23]}
-        assert by_kind["notebook"] == {"Succeeded": len(day.notebooks.users)}
-        assert by_kind["pipeline"] == {"Succeeded": 8 * 4}
-        assert by_kind["job"]["Failed"] >= 1, "the leaky one"
-        gangs = [pod for name, pod in pods.items() if name.startswith(("pretrain", "nightly"))]
-        assert len(gangs) == 7
-        assert set(by_kind["job"]) <= {"Succeeded", "Failed"}
-        found = status_of((await it.client.send("GET", "/api/v1/nodes"))["items"], list(pods.values()))
+        assert set(by_kind["pipeline"]) == {"Succeeded"}
+        assert {f"churn-{run}-compare" for run in range(8)} <= set(pods), "its last step, though nodes were drained"
+        assert "notebook" not in by_kind, "all have been closed"
+        jobs = (await it.client.send("GET", "/apis/batch/v1/namespaces/demo/jobs"))["items"]
+        ended = {job["metadata"]["name"]: job["status"]["conditions"][-1]["type"] for job in jobs}
+        checks = [name for name in ended if name.startswith("drift-check-")]
+        assert len(checks) == 3, "what a CronJob keeps"
+        assert ended == dict.fromkeys((job.name for job in day.jobs), "Complete") | dict.fromkeys(
+            checks, "Complete"
+        ) | {"leaky": "Failed"}
+        (schedule,) = (await it.client.send("GET", "/apis/batch/v1/namespaces/demo/cronjobs"))["items"]
+        since = datetime.fromisoformat(schedule["status"]["lastScheduleTime"]).timestamp()
+        assert it.clock() - since < 1800
+        pretrain = [pod for pod in pods.values() if pod["metadata"]["labels"].get("job-name") == "pretrain"]
+        assert Counter(pod["status"]["phase"] for pod in pretrain) == {"Succeeded": 3, "Failed": 1}, "by the Xid"
+        found = counts((await it.client.send("GET", "/api/v1/nodes"))["items"], list(pods.values()))
         assert found["nodes"] == {"ready": 12, "total": 12}
 
 
@@ -397,6 +406,9 @@ async def test_a_demo_day_goes_well() -> None:
     [
         (["up", "--demo", "--data-dir", "x"], "--demo"),
         (["up", "--port", "x"], "--port"),
+        (["up", "--hours", "2"], "--hours: without --demo"),
+        (["up", "--demo", "--hours", "25"], "--hours: '25' is out of range"),
+        (["up", "--demo", "--speed", "fast"], "--speed: 'fast' is out of range"),
         (["up", "--fleet", "/nowhere"], "--fleet /nowhere"),
         (["status"], "local cluster: is not running"),
         (["reset"], "local cluster: is not running"),

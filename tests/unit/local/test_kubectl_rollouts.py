@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.controllers.manager import Manager
+from quartermaster.local.client import LocalClient
+from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS
 from quartermaster.testing.controllers import Controlled, workload
 from quartermaster.testing.kubernetes import Clock, Json
@@ -52,7 +53,7 @@ async def cluster_with_kubectl(folder: Path) -> AsyncIterator[Kubectl]:
     kubeconfig, clock, changed = folder / "kubeconfig", Now(), asyncio.Event()
     async with (
         LocalApi(kubeconfig=kubeconfig) as api,
-        Manager(api.server.handle, CONTROLLERS, clock=clock) as manager,
+        Manager(LocalClient(api.server.handle, agent=AGENT), CONTROLLERS, clock=clock) as manager,
         asyncio.TaskGroup() as tasks,
     ):
         cluster = Controlled(api.server, clock, manager)

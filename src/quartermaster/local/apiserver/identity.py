@@ -125,7 +125,8 @@ def _made() -> Identity:
     return Identity(
         authority=root.public_bytes(pem),
         certificate=server.public_bytes(pem),
-        key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        # The form that a kube-apiserver also takes as the key of its tokens.
+        key=key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()),
         token=secrets.token_urlsafe(32),
     )
 

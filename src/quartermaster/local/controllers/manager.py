@@ -11,20 +11,21 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from quartermaster.local.apiserver.codec import load, timestamp
-from quartermaster.local.apiserver.transport import Handler, Request, User
+from quartermaster.kube.api import Api, Refused
+from quartermaster.local.apiserver.codec import timestamp
 from quartermaster.local.controllers.objects import Json, Key, Objects, Resource, key_of
 from quartermaster.local.controllers.pods import short_hash
 from quartermaster.local.controllers.writes import Create, Outcome, Update, Write, soonest
 
 _log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
-_MANAGER = "fieldManager=kube-controller-manager"
+AGENT = "kube-controller-manager"
+"""As whom its client has to speak: this is the manager of the fields that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,14 @@ class Manager:
 
     def __init__(
         self,
-        handler: Handler,
+        api: Api,
         controllers: tuple[Controller, ...],
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.objects = Objects()
-        self._handler = handler
+        self._api = api
         self._controllers = {controller.name: controller for controller in controllers}
         self._clock = clock
         self._sleep = sleep
@@ -159,21 +160,22 @@ class Manager:
         """The watch of one resource, and another list when the server has forgotten where it was."""
         while True:
             target = f"{resource.path()}?watch=1&resourceVersion={revision}&allowWatchBookmarks=true"
-            response = await self._handler(self._request("GET", target))
-            ended = response.stream is None
-            if response.stream is not None:
-                async for event in _events(response.stream):
-                    if event["type"] == "ERROR":
-                        ended = True
-                        break
-                    value = event["object"]
-                    revision = value["metadata"]["resourceVersion"]
-                    if event["type"] == "DELETED":
-                        self._lost(resource, value)
-                        self._gone.discard(value["metadata"]["uid"])
-                    elif event["type"] != "BOOKMARK":
-                        self._heard(resource, value)
-            if ended:
+            forgotten = True
+            with contextlib.suppress(Refused):
+                async with contextlib.aclosing(self._api.watch(target)) as events:
+                    async for event in events:
+                        if event["type"] == "ERROR":
+                            break
+                        value = event["object"]
+                        revision = value["metadata"]["resourceVersion"]
+                        if event["type"] == "DELETED":
+                            self._lost(resource, value)
+                            self._gone.discard(value["metadata"]["uid"])
+                        elif event["type"] != "BOOKMARK":
+                            self._heard(resource, value)
+                    else:
+                        forgotten = False
+            if forgotten:
                 revision = await self._relist(resource)
             await asyncio.sleep(0)
 
@@ -244,30 +246,29 @@ class Manager:
     async def _write_all(self, item: Item, outcome: Outcome) -> str:
         """Make the writes in order; returns why one could not be made, after which none is."""
         for write in outcome.writes:
-            code, body = await self._write(write, item[0])
+            code, body = await self._write(write)
             if code < 400 or (code == 409 and isinstance(write, Create)):
                 continue
             message = str(body.get("message", code))
             if code in (403, 422):
                 await self._complain(item, write, message)
                 for other in outcome.refused(message) if outcome.refused is not None else ():
-                    await self._write(other, item[0])
+                    await self._write(other)
             return message
         return ""
 
-    async def _write(self, write: Write, controller: str) -> tuple[int, Json]:
+    async def _write(self, write: Write) -> tuple[int, Json]:
         resource, value = write.resource, write.value
         namespace, name = value["metadata"].get("namespace", ""), value["metadata"].get("name", "")
         if isinstance(write, Create):
-            code, body = await self._ask("POST", f"{resource.path(namespace)}?{_MANAGER}", value, by=controller)
+            code, body = await self._ask("POST", resource.path(namespace), value)
         elif isinstance(write, Update):
-            path = resource.path(namespace, name, write.subresource)
-            code, body = await self._ask("PUT", f"{path}?{_MANAGER}", value, by=controller)
+            code, body = await self._ask("PUT", resource.path(namespace, name, write.subresource), value)
         else:
             options: Json = {"preconditions": {"uid": value["metadata"]["uid"]}}
             options |= {} if write.grace is None else {"gracePeriodSeconds": write.grace}
             options |= {} if write.propagation is None else {"propagationPolicy": write.propagation}
-            code, body = await self._ask("DELETE", resource.path(namespace, name), options, by=controller)
+            code, body = await self._ask("DELETE", resource.path(namespace, name), options)
             if code < 400 and _is_gone(body):
                 self._gone.add(value["metadata"]["uid"])
                 self._lost(resource, value)
@@ -302,24 +303,14 @@ class Manager:
             "lastTimestamp": now,
             "count": 1,
         }
-        await self._ask("POST", f"/api/v1/namespaces/{namespace}/events", event, by=item[0])
+        await self._ask("POST", f"/api/v1/namespaces/{namespace}/events", event)
 
-    async def _ask(self, method: str, target: str, body: Any = None, *, by: str = "") -> tuple[int, Json]:
-        response = await self._handler(self._request(method, target, body, by=by))
-        return response.status, load(response.body)
-
-    def _request(self, method: str, target: str, body: Any = None, *, by: str = "") -> Request:
-        request = Request.of(method, target, body)
-        request.user = User(f"system:serviceaccount:kube-system:{by or 'kube'}-controller", ("system:masters",))
-        return request
-
-
-async def _events(stream: AsyncIterator[bytes]) -> AsyncIterator[Json]:
-    rest = b""
-    async for part in stream:
-        *lines, rest = (rest + part).split(b"\n")
-        for line in filter(None, lines):
-            yield load(line)
+    async def _ask(self, method: str, target: str, body: Any = None) -> tuple[int, Json]:
+        """Status and body; of a refusal, its message."""
+        try:
+            return 200, await self._api.send(method, target, body)
+        except Refused as refusal:
+            return refusal.code, {"message": refusal.message}
 
 
 def _revision(value: Json) -> int:

@@ -1,1 +1,1 @@
-"""A day of mixed work for a local cluster: what is submitted when, as data (`day.yaml`), and the one who submits it."""
+"""A day of mixed work for a local cluster: its data (`day.yaml`), one who submits it, and one who gives an account."""

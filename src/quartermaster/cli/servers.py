@@ -1,0 +1,80 @@
+"""The two API servers that a local cluster can have, behind one value: where it answers, and how its parts reach it.
+
+The embedded one is in this process and has its clock. A real one is a process beside it, reached over HTTP, and stamps
+what is created with the wall clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from quartermaster.kube.api import Api
+from quartermaster.kube.clock import Clock
+from quartermaster.local.apiserver.http import HttpTransport
+from quartermaster.local.apiserver.identity import Identity
+from quartermaster.local.apiserver.local import LocalApi
+from quartermaster.local.client import LocalClient
+from quartermaster.local.real.controlplane import ControlPlane
+from quartermaster.model.errors import InvalidInput
+
+Connect = Callable[[str], Api]
+"""A client of the cluster's API for whoever asks under that name."""
+LOOK_S = 1.0
+"""Between looks whether the processes of a real server are alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers."""
+
+    url: str
+    identity: Identity
+    connect: Connect
+
+
+@contextlib.asynccontextmanager
+async def embedded(*, port: int, folder: Path | None, clock: Clock) -> AsyncIterator[Served]:
+    """The server of this project, in this process. Raises InvalidInput if the port is taken."""
+    api = LocalApi(port=port, folder=folder)
+    api.server.cluster.clock = clock
+    async with contextlib.AsyncExitStack() as stack:
+        with needing(port):
+            await stack.enter_async_context(api)
+        assert api.http is not None, "a port was given"
+        assert api.identity is not None, "a server on a port has an identity"
+        yield Served(api.http.url, api.identity, lambda agent: LocalClient(api.server.handle, agent=agent))
+
+
+@contextlib.contextmanager
+def needing(port: int) -> Iterator[None]:
+    """A port that is taken is bad input."""
+    try:
+        yield
+    except OSError as wrong:
+        if wrong.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        reason = os.strerror(wrong.errno)
+        raise InvalidInput("--port", f"{port} cannot be used ({reason})", "give another, or 0 for any") from None
+
+
+@contextlib.asynccontextmanager
+async def real(plane: ControlPlane) -> AsyncIterator[Served]:
+    """A kube-apiserver that is up."""
+    transport = HttpTransport(plane.url, token=plane.identity.token, tls=plane.identity.client_tls())
+    try:
+        yield Served(plane.url, plane.identity, lambda agent: LocalClient(transport, agent=agent))
+    finally:
+        await transport.close()
+
+
+async def watch_over(plane: ControlPlane) -> None:
+    """Until one of its processes ends, which raises NotReady."""
+    while True:
+        plane.check()
+        await asyncio.sleep(LOOK_S)
