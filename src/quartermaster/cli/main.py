@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from quartermaster.cli import controller_arguments
 from quartermaster.cli.collector import tune_collector
 from quartermaster.model.errors import InvalidInput
 
@@ -94,6 +95,7 @@ def parser() -> Parser:
     _add_api(commands)
     _add_scenario(commands)
     _add_what_if(commands)
+    controller_arguments.add(commands)
     _add_groups(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
@@ -390,6 +392,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli.what_if import command  # noqa: PLC0415
 
         return command(options)
+    if options.command == "controller":
+        from quartermaster.cli import controller  # noqa: PLC0415
+
+        return controller.command(options)
     if options.command == "groups":
         from quartermaster.cli.groups import command  # noqa: PLC0415
 

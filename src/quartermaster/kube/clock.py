@@ -40,6 +40,22 @@ class SteadyClock:
             await asyncio.sleep(left)
 
 
+class WallClock:
+    """Seconds since 1970 as this machine believes.
+
+    A wait lasts as long as it was when it began, whatever the clock is set to meanwhile.
+    """
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.time()
+
+    async def until(self, when: float) -> None:
+        """Return once as much time has passed as it was to `when`."""
+        steady = SteadyClock()
+        await steady.until(steady() + when - self())
+
+
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; raises TimeoutError after `seconds` of the clock, when `work` has been cancelled."""
     task = asyncio.ensure_future(work)

@@ -56,6 +56,9 @@ RETRY_S = 30.0
 """After this time a group that fits nowhere is tried again though nothing was seen to change: time itself is an input
 (minimum runtimes, delays, ageing)."""
 
+SILENCE_S = 60.0
+"""After which a scheduler that shows no sign of life is taken for stuck."""
+
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 300.0
 
 EXPECTED = Mix.of([PodSpec(cpu=8000 * count, gpu=GpuRequest(count=count)) for count in (1, 1, 2, 4, 8)])
@@ -110,6 +113,7 @@ class Scheduler:
         self._stale: set[str] = set()
         self._reserved: set[str] = set()
         self._held_back: dict[str, Known] = {}
+        self._alive = time.monotonic()
         self._all_at = self._decided_at = float("-inf")
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -129,6 +133,7 @@ class Scheduler:
             for mirror in (self._nodes, self._pods):
                 group.create_task(mirror.run(), name=f"watch of {mirror.path}")
                 await mirror.synced.wait()
+            group.create_task(self._pulse(), name="pulse")
             took = 0.0
             while True:
                 await self._until_changed()
@@ -138,6 +143,24 @@ class Scheduler:
                 if self._leading():
                     self.decide()
                 took = time.perf_counter() - began
+
+    async def _pulse(self) -> None:
+        """A loop that is stuck does not come here."""
+        while True:
+            self._alive = time.monotonic()
+            await self._clock.until(self._clock() + SILENCE_S / 4)
+
+    def unhealthy(self) -> str:
+        """What is wrong that a restart may mend; empty if nothing is."""
+        behind = time.monotonic() - self._alive
+        return f"no sign of life for {behind:.0f} s" if behind > SILENCE_S else ""
+
+    def unready(self) -> str:
+        """Why it cannot decide; empty if it can."""
+        for mirror in (self._nodes, self._pods):
+            if not mirror.synced.is_set():
+                return f"{mirror.path}: not read yet ({mirror.failure or 'no answer'})"
+        return ""
 
     async def _until_changed(self) -> None:
         due = self._next_due()
