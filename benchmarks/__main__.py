@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import api, backfill, compare, kai, muri, openb, pollux, scheduling
+from benchmarks import api, backfill, compare, e2e, kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 from quartermaster.cli.collector import tune_collector
 
@@ -20,7 +20,13 @@ SUITES = {
 }
 """What runs when no name is given."""
 
-LONG = {"compare": compare.figures, "growth": scheduling.growth, "kai-growth": kai.growth, "openb-table": openb.table}
+LONG = {
+    "compare": compare.figures,
+    "e2e": e2e.figures,
+    "growth": scheduling.growth,
+    "kai-growth": kai.growth,
+    "openb-table": openb.table,
+}
 """Minutes to half an hour: only by name."""
 
 
