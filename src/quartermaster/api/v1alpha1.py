@@ -116,9 +116,9 @@ class QueueSpec(Part, frozen=True):
     gpu: Quota | None = None
     """GPUs of all models together, in devices (`8`, `500m`). Left out: nothing deserved, no limit, weight 1."""
     gpu_models: Annotated[dict[str, Quota], Meta(max_length=32)] = {}
-    """Devices of single models by the value of the node label `nvidia.com/gpu.product`. They count in `gpu` too. What
-    one queue names is under quota in all: where it is left out nothing of it is deserved, so that only preemptible work
-    runs on it there."""
+    """Devices of single models, by the value of the node label `nvidia.com/gpu.product`. They count in `gpu` too. A
+    model that one queue names is under quota in all: where it is left out nothing of it is deserved, so that only
+    preemptible work runs on it there."""
     cpu: Quota | None = None
     """CPU, in cores (`16`, `500m`). Left out: as much as there is."""
     memory: Quota | None = None

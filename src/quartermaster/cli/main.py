@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quartermaster.cli import controller_arguments
+from quartermaster.cli import controller_arguments, crds
 from quartermaster.cli.collector import tune_collector
 from quartermaster.model.errors import InvalidInput
 
@@ -97,6 +97,7 @@ def parser() -> Parser:
     _add_what_if(commands)
     controller_arguments.add(commands)
     _add_groups(commands)
+    crds.add(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
@@ -362,6 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(options: argparse.Namespace) -> int:
+    if "run" in options:
+        code: int = options.run(options)
+        return code
     if options.command == "version":
         from quartermaster import __version__  # noqa: PLC0415  # see the package docstring
 

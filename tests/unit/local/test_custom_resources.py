@@ -67,6 +67,14 @@ async def define(api: Kubernetes) -> None:
     await api.create(CRDS, definition())
 
 
+async def test_a_definition_that_was_applied_is_established_too() -> None:
+    async with kubernetes() as api:
+        body = definition() | {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+        await api.patch(f"{CRDS}/queues.example.com?fieldManager=me", body, kind="apply")
+        conditions = (await api.get(f"{CRDS}/queues.example.com"))["status"]["conditions"]
+        assert [item["type"] for item in conditions] == ["NamesAccepted", "Established"]
+
+
 async def test_a_definition_is_served_at_once() -> None:
     async with kubernetes() as api:
         await define(api)

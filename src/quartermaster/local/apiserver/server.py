@@ -400,6 +400,9 @@ class ApiServer:
 
         create = None if target.subresource else (lambda: merged(None))
         written = await self.writer.update(target, merged, create=create, applied=True)
+        if written.created:
+            for hook in self.created:
+                hook(route.kind, written)
         return self._written(request, route, written)
 
     def _delete_options(self, request: Request) -> DeleteOptions:
