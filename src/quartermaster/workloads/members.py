@@ -114,7 +114,7 @@ def _without_groups(lookup: Lookup) -> Lookup:
 def _of_unknown(pod: Json, owners: Sequence[Json], owner: Reference, lookup: Lookup) -> Member:
     """A pod whose owner is not known: by what the owner looks like, or with all pods that it has."""
     top = owners[0] if owners else None
-    if top is not None and kind_of(top) is not None:
+    if top is not None and group_kind_of(top) not in KINDS and kind_of(top) is not None:
         groups = described(top, lookup=lookup, outer=owners[1:])
         if groups:
             role, index = kubeflow.seat(pod)
@@ -122,7 +122,7 @@ def _of_unknown(pod: Json, owners: Sequence[Json], owner: Reference, lookup: Loo
             return _named(member, pod, tuple(owners), lookup, bare=False)
     needed = least(top, pod)
     why = f"{owner.kind} ({owner.group or 'core'}) is not a kind that is known"
-    if top is None and (owner.group, owner.kind) in KINDS:
+    if (owner.group, owner.kind) in KINDS:
         why = f"the {owner.kind} {owner.name} is not here"
     member = _stray(pod, owner, lookup, why=why, owners=tuple(owners), needed=needed)
     return _named(member, pod, (*owners, pod), lookup, bare=True)
