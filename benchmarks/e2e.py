@@ -122,8 +122,8 @@ class Bench:
 
         await self.each(count, make)
 
-    async def pods(self, count: int, prefix: str, body: Callable[[int], Json]) -> None:
-        """Pods named PREFIX-0 and so on."""
+    async def pods(self, count: int, body: Callable[[int], Json]) -> None:
+        """Pods `body(0)` and so on."""
 
         async def make(number: int) -> None:
             await self.api.send("POST", "/api/v1/namespaces/default/pods", body(number))
@@ -179,6 +179,7 @@ class Process:
     """A scheduler at work."""
 
     process: subprocess.Popen[bytes]
+    log: Path
 
     def cpu(self) -> float:
         """CPU seconds so far."""
@@ -192,7 +193,7 @@ def scheduler(command: Sequence[str], log: str) -> Iterator[Process]:
     with Path(log).open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603  # ours, or built by us
         try:
-            yield Process(process)
+            yield Process(process, Path(log))
         finally:
             process.terminate()
             process.wait(20)
@@ -212,7 +213,7 @@ async def ours(it: Bench) -> AsyncIterator[Process]:
                 if await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=1).status) == 200:
                     break
         else:
-            raise TimeoutError(Path(f"{it.kubeconfig.parent}/controller.log").read_text(encoding="utf-8"))
+            raise TimeoutError(await asyncio.to_thread(process.log.read_text, encoding="utf-8"))
         yield process
 
 
@@ -231,7 +232,7 @@ async def stock(it: Bench) -> AsyncIterator[Process]:
 async def _fill(it: Bench, process: Process, name: str) -> tuple[float, float, float]:
     before = process.cpu()
     began = time.perf_counter()
-    await it.pods(PODS, "fill", lambda number: pod(f"fill-{number}", name))
+    await it.pods(PODS, lambda number: pod(f"fill-{number}", name))
     created = time.perf_counter()
     bound = await it.bound.until(PODS)
     return created - began, bound - began, process.cpu() - before

@@ -41,4 +41,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="what to log"
     )
+    command.set_defaults(run=_run)
     command.add_argument("--seed", metavar="NUMBER", default="0", help="of policies that draw")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from quartermaster.cli import controller  # noqa: PLC0415  # see the package docstring
+
+    return controller.command(options)

@@ -396,10 +396,6 @@ def _dispatch(options: argparse.Namespace) -> int:
         from quartermaster.cli.what_if import command  # noqa: PLC0415
 
         return command(options)
-    if options.command == "controller":
-        from quartermaster.cli import controller  # noqa: PLC0415
-
-        return controller.command(options)
     if options.command == "groups":
         from quartermaster.cli.groups import command  # noqa: PLC0415
 
