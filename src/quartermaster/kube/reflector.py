@@ -259,7 +259,7 @@ class Reflector(Generic[T]):
         if seen is not None:
             return number <= seen.get(key, 0)
         known = self.objects.get(key)
-        return number <= self._base or (known is not None and False)
+        return number <= self._base or (known is not None and number <= _number(self._view.version(known)))
 
     def _bury(self, key: Key, number: int) -> None:
         self._gone.pop(key, None)
