@@ -19,6 +19,7 @@ from typing import Any
 
 from quartermaster.cli import instance
 from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
+from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
@@ -168,6 +169,7 @@ class Parts:
             for part in self._parts:
                 group.create_task(part)
             group.create_task(self.exporter.run())
+            await install_definitions(self._admin)
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
             self._installed.set()

@@ -172,6 +172,7 @@ _ALL: Final = (
     _kind("amlarc.azureml.com", "AmlJob", "amljobs", "v1alpha1", "wrappers"),
     _kind("egx.nvidia.io", "SPOTRequest", "spotrequests", "v1", "wrappers", priority=INFERENCE),
     # Objects that say what a group is
+    _other(Part.GROUP, "quartermaster.dev", "PodGroup", "podgroups", "v1alpha1"),
     _other(Part.GROUP, "scheduling.run.ai", "PodGroup", "podgroups", "v2alpha2"),
     _other(Part.GROUP, "scheduling.volcano.sh", "PodGroup", "podgroups", "v1beta1"),
     _other(Part.GROUP, "scheduling.x-k8s.io", "PodGroup", "podgroups", "v1alpha1"),

@@ -7,8 +7,8 @@ own groups hold then, or those that name it are taken together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quartermaster.workloads.fields import (
@@ -21,13 +21,23 @@ from quartermaster.workloads.fields import (
     mark,
     marked_count,
     optional,
+    seconds,
     text,
 )  # fmt: skip
 from quartermaster.workloads.group import Bring, Closeness, Group, Joined, Json, Role
-from quartermaster.workloads.wishes import GROUP, LEAST, Lookup, closeness, network_topology, topology_constraint
+from quartermaster.workloads.wishes import (
+    GROUP,
+    LEAST,
+    SUB_GROUP,
+    Lookup,
+    closeness,
+    network_topology,
+    topology_constraint,
+)
 
 ELSEWHERE = "elsewhere"
 NATIVE = "scheduling.k8s.io"
+OWN = "quartermaster.dev"
 KAI, VOLCANO, COSCHEDULING = "scheduling.run.ai", "scheduling.volcano.sh", "scheduling.x-k8s.io"
 KUEUE = "kueue.x-k8s.io"
 KUEUE_GROUP, KUEUE_SIZE = "kueue.x-k8s.io/pod-group-name", "kueue.x-k8s.io/pod-group-total-count"
@@ -57,7 +67,8 @@ def named(pod: Json | None, *, bare: bool) -> Named | None:
         return Named(api=NATIVE, kind="Workload", name=workload, part=part)
     ours = mark(pod, GROUP)
     if ours:
-        return Named(api="", kind="PodGroup", name=ours, size=marked_count(pod, *LEAST))
+        part = label(pod, SUB_GROUP)
+        return Named(api=OWN, kind="PodGroup", name=ours, part=part, size=marked_count(pod, *LEAST))
     kai = annotation(pod, "pod-group-name")
     if kai:
         return Named(api=KAI, kind="PodGroup", name=kai, part=label(pod, "kai.scheduler/subgroup-name"))
@@ -87,6 +98,8 @@ class Declared:
     preemptible: bool | None = None
     topology: Closeness | None = None
     owner: str = ""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Fields of a `Group` in seconds."""
 
 
 def declared(value: Json, part: str = "", lookup: Lookup | None = None) -> Declared | None:
@@ -100,6 +113,8 @@ def declared(value: Json, part: str = "", lookup: Lookup | None = None) -> Decla
         found = _native(value, spec, part, lookup)
         return replace(found, owner=owner) if found else None
     queue, priority = text(spec, "queue"), text(spec, "priorityClassName")
+    if api == OWN:
+        return replace(_own(spec), queue=queue, priority=priority, owner=owner)
     if api == KAI:
         said = text(spec, "preemptibility")
         roles = _kai_parts(spec, "")
@@ -126,6 +141,56 @@ def declared(value: Json, part: str = "", lookup: Lookup | None = None) -> Decla
         topology=network_topology(mapping(spec, "networkTopology")),
         owner=owner,
     )
+
+
+def _own(spec: Json) -> Declared:
+    """A PodGroup of ours: `min` counts pods, or the sub-groups right below."""
+    roles = _own_parts(spec, "")
+    needed = optional(spec, "min")
+    least = 0 if roles or needed is None else needed
+    if roles:
+        whole = Role.split("sub-groups", roles, least=needed)
+        roles, least = roles if whole.min_parts == len(roles) else (whole,), whole.min
+    preemptible = spec.get("preemptible")
+    said = {name: text(spec, key) for name, key in _TIMES}
+    return Declared(
+        least=least,
+        roles=roles,
+        preemptible=preemptible if isinstance(preemptible, bool) else None,
+        topology=_own_topology(spec, ""),
+        times={name: found for name, value in said.items() if (found := seconds(value, f"spec: {name}")) is not None},
+    )
+
+
+_TIMES = (
+    ("preemption_delay", "preemptionDelay"),
+    ("staleness_grace", "stalenessGrace"),
+    ("runtime", "runtime"),
+    ("max_runtime", "maxRuntime"),
+)
+
+
+def _own_parts(spec: Json, parent: str, above: frozenset[str] = frozenset()) -> tuple[Role, ...]:
+    found = []
+    for where, part in items(spec, "subGroups", where="spec"):
+        name = text(part, "name", where=where)
+        if text(part, "parent", where=where) != parent or name in above or not name:
+            continue
+        near, needed = _own_topology(part, where), optional(part, "min", where=where)
+        children = _own_parts(spec, name, above | {name})
+        if children:
+            found.append(Role.split(name, children, least=needed, topology=near))
+        else:
+            found.append(Role.of(name, needed or 0, topology=near))
+    return tuple(found)
+
+
+def _own_topology(value: Json, where: str) -> Closeness | None:
+    asked = mapping(value, "topology", where=where)
+    found = Closeness(
+        topology=text(asked, "topology"), required=text(asked, "required"), preferred=text(asked, "preferred")
+    )
+    return found if found.required or found.preferred else None
 
 
 def _kai_parts(spec: Json, parent: str, above: frozenset[str] = frozenset()) -> tuple[Role, ...]:
@@ -185,6 +250,7 @@ def joined(group: Group, name: Named, found: Declared, *, brings: Sequence[Bring
         changes["preemptible"] = found.preemptible
     if found.topology is not None:
         changes["topology"] = found.topology
+    changes |= found.times
     return replace(
         group,
         name=name.name if name.kind == "PodGroup" or not name.part else f"{name.name}-{name.part}",

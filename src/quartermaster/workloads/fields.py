@@ -6,6 +6,7 @@ mistake is an `InvalidInput` that names the field.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -156,9 +157,11 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6
 
 
 def seconds(said: str, where: str) -> float | None:
-    """``90s``, ``1h30m`` or plain seconds; None for an empty text."""
+    """``90s``, ``1h30m``, ``never`` or plain seconds; None for an empty text."""
     if not said:
         return None
+    if said == "never":
+        return math.inf
     if re.fullmatch(r"\d+(\.\d+)?", said):
         return float(said)
     parts = _DURATION.findall(said)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from quartermaster.workloads.catalogue import KINDS, TRAIN, GroupKind, Kind, Part
-from quartermaster.workloads.external import Declared, Named, declared, joined, merged, named, settled
+from quartermaster.workloads.external import OWN, Declared, Named, declared, joined, merged, named, settled
 from quartermaster.workloads.families import (
     argo,
     core,
@@ -210,6 +210,8 @@ def enter(
 ) -> Group:
     """`group` as its share of the group that its pods ask for, where they may join it; else as it is, and why."""
     size = sum(one.count for one in brings)
+    if asked.api == OWN and lookup(asked.api, asked.kind, group.namespace, asked.name) is None:
+        asked = replace(asked, api="")  # a name is enough, an object may say more
     if not asked.api:
         least = asked.size if asked.size is not None else size
         said = f"its pods share the name {asked.name}" + ("" if asked.size is None else f", {asked.size} of them")

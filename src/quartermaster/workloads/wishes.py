@@ -16,7 +16,8 @@ from quartermaster.workloads.fields import annotation, at, label, mark, marked_c
 from quartermaster.workloads.group import Closeness, Json, Role
 
 OURS: Final = "quartermaster.dev/"
-QUEUE, GROUP, MIN_MEMBER, PRIORITY_CLASS = (OURS + key for key in ("queue", "group", "min-member", "priority-class"))
+QUEUE, GROUP, SUB_GROUP = (OURS + key for key in ("queue", "pod-group", "sub-group"))
+MIN_MEMBER, PRIORITY_CLASS = (OURS + key for key in ("min-member", "priority-class"))
 PREEMPTIBLE, MIN_RUNTIME, MAX_RUNTIME = (OURS + key for key in ("preemptible", "min-runtime", "max-runtime"))
 TOPOLOGY, REQUIRED, PREFERRED = (OURS + key for key in ("topology", "topology-required", "topology-preferred"))
 SEGMENT = OURS + "segment-size"

@@ -350,7 +350,7 @@ def test_kueue_groups_are_for_pods_without_an_owner() -> None:
 
 
 def test_our_own_group() -> None:
-    marks: Json = {"labels": {"quartermaster.dev/group": "g"}}
+    marks: Json = {"labels": {"quartermaster.dev/pod-group": "g"}}
     group = membership(pod("a", **marks)).group
     assert (group.name, group.open) == ("g", True)
     marks["annotations"] = {"quartermaster.dev/min-member": "2"}

@@ -103,6 +103,12 @@ class Membership:
         self._hooks[name] = hooks
         self._joined(name, member)
 
+    def owner(self, pod: str, uid: str) -> Json | None:
+        """The owner of a pod that has this uid."""
+        known = self._pods.get(pod)
+        chain = () if known is None else self._owners.chain(known) or ()
+        return next((owner for owner in chain if owner["metadata"]["uid"] == uid), None)
+
     def _unhook(self, name: str) -> None:
         for hook in self._hooks.pop(name, ()):
             pods = self._hangs_on[hook]

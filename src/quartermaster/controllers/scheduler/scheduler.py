@@ -27,6 +27,7 @@ from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.membership import Membership
 from quartermaster.controllers.scheduler.metrics import Metrics
 from quartermaster.controllers.scheduler.occupancy import Occupancy
+from quartermaster.controllers.scheduler.reporter import Reporter
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.controllers.scheduler.sources import Sources
 from quartermaster.controllers.scheduler.teller import Teller, Word
@@ -55,6 +56,9 @@ GATHER_S, LONGEST_GATHER_S = 0.01, 0.5
 RETRY_S = 30.0
 """After this time a group that fits nowhere is tried again though nothing was seen to change: time itself is an input
 (minimum runtimes, delays, ageing)."""
+
+REPORT_S = 1.0
+"""Between reports on queues and groups."""
 
 SILENCE_S = 60.0
 """After which a scheduler that shows no sign of life is taken for stuck."""
@@ -94,6 +98,7 @@ class Scheduler:
         self._placement = self.options.placement or placement_policy("quartermaster", EXPECTED)
         self._rng = np.random.default_rng(self.options.seed)
         self._changed = asyncio.Event()
+        self._spoken = asyncio.Event()
         self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
@@ -108,6 +113,17 @@ class Scheduler:
         )
         self._pods = Reflector(
             api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=clock, rng=rng
+        )
+        self.reporter = Reporter(
+            self.sources,
+            self.site,
+            self.grouping,
+            state=self.occupancy.state,
+            teller=self.teller,
+            clock=clock,
+            rules=self.options.rules,
+            metrics=self.metrics,
+            owner=self._owner_of,
         )
         self._cut: list[str] = []
         self._stale: set[str] = set()
@@ -134,6 +150,7 @@ class Scheduler:
                 group.create_task(mirror.run(), name=f"watch of {mirror.path}")
                 await mirror.synced.wait()
             group.create_task(self._pulse(), name="pulse")
+            group.create_task(self._report(), name="reports")
             took = 0.0
             while True:
                 await self._until_changed()
@@ -149,6 +166,15 @@ class Scheduler:
         while True:
             self._alive = time.monotonic()
             await self._clock.until(self._clock() + SILENCE_S / 4)
+
+    async def _report(self) -> None:
+        """Say what there is to say, not more often than people read."""
+        while True:
+            await self._spoken.wait()
+            await self._clock.until(self._clock() + REPORT_S)
+            self._spoken.clear()
+            if self._leading() and self.reporter.report():
+                self._spoken.set()
 
     def unhealthy(self) -> str:
         """What is wrong that a restart may mend; empty if nothing is."""
@@ -200,6 +226,11 @@ class Scheduler:
             self.grouping.touch(name)
         self.wake()
 
+    def _owner_of(self, known: Known) -> Json | None:
+        assert known.group is not None, "asked of groups that were looked at"
+        pod = next(iter(known.members), "")
+        return self.membership.owner(pod, known.group.uid) if known.group.uid else None
+
     def _joined(self, pod: str, member: Member) -> None:
         """It is known, or known anew, which group a pod belongs to."""
         if pod in self.occupancy.records:
@@ -209,6 +240,8 @@ class Scheduler:
     def _site_changed(self) -> None:
         self.occupancy.releases += 1
         self.grouping.touch_all()
+        self.reporter.touch()
+        self._spoken.set()
         self.wake()
 
     # ---- deciding
@@ -216,6 +249,9 @@ class Scheduler:
     def decide(self) -> None:
         """One cycle, and what follows from it."""
         looked = self.grouping.refresh()
+        if looked:
+            self.reporter.touch(*(known.name for known in looked))
+            self._spoken.set()
         broken = any(known.runs and len(known.members) > 1 for known in looked)
         now = self._clock()
         against = (self.occupancy.releases, self.site.generation)
@@ -240,6 +276,8 @@ class Scheduler:
         self.metrics.cycle.observe(time.perf_counter() - began)
         self.metrics.tried.inc(len(waiting))
         self._remember(plan, against)
+        self.reporter.decided(plan, (group.name for group in waiting))
+        self._spoken.set()
         self._carry_out(plan)
 
     def _policies(self) -> Policies:

@@ -28,7 +28,7 @@ class Site:
     """`queues`, `topologies` and `budgets`; `generation` rises when something changed that decisions depend on."""
 
     def __init__(self, sources: Sources, *, default_queue: str, changed: Callable[[], None]) -> None:
-        self._sources, self._default, self._changed = sources, default_queue, changed
+        self._sources, self.default, self._changed = sources, default_queue, changed
         self.generation = 0
         self._queues: Queues | None = None
         self._topologies: Topologies | None = None
@@ -44,7 +44,7 @@ class Site:
 
     def resolve(self, queue: str, namespace: str) -> str:  # noqa: ARG002  # local queues are named inside namespaces
         """The leaf queue that work is charged to which names `queue`; raises InvalidInput if there is none."""
-        name = queue or self._default
+        name = queue or self.default
         problem = self.found.problems.get(name)
         if problem is not None:
             raise InvalidInput(f"queue '{name}'", f"cannot be used: {problem.message}", "mend it, or use another")
@@ -64,18 +64,23 @@ class Site:
         """The tree that is scheduled by. If nobody defined the default queue, it has what others leave."""
         if self._tree is None:
             tree = self.found.tree
-            if self._default not in tree and self._default not in self.found.problems:
+            if self.default not in tree and self.default not in self.found.problems:
                 known = self._sources.objects(QUEUES)
-                tree = QueueTree([*tree, Queue(name=self._default)]) if known else QueueTree.single(self._default)
+                tree = QueueTree([*tree, Queue(name=self.default)]) if known else QueueTree.single(self.default)
             self._tree = tree
         return self._tree
 
     @property
-    def topologies(self) -> Mapping[str, Topology]:
-        """The topologies that can be used."""
+    def found_topologies(self) -> Topologies:
+        """The topologies that there are, and what is wrong with some."""
         if self._topologies is None:
             self._topologies = topologies_from(self._sources.objects(TOPOLOGIES).values())
-        return self._topologies.topologies
+        return self._topologies
+
+    @property
+    def topologies(self) -> Mapping[str, Topology]:
+        """The topologies that can be used."""
+        return self.found_topologies.topologies
 
     @property
     def budgets(self) -> tuple[DisruptionBudget, ...]:
