@@ -18,8 +18,9 @@ import numpy as np
 from quartermaster.api import nodes as api_nodes
 from quartermaster.api import pods as api_pods
 from quartermaster.cluster.state import ClusterState
-from quartermaster.kube.api import STRATEGIC, Api, Json, Mirror, Refused
+from quartermaster.kube.api import STRATEGIC, Api, Json, Refused
 from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
@@ -69,8 +70,8 @@ class Scheduler:
         self._api, self._clock, self._names, self._gather = api, clock, names, gather
         self._policies = policies or Policies(placement=placement_policy("quartermaster", EXPECTED))
         self._rng = np.random.default_rng(seed)
-        self._nodes = Mirror(api, "/api/v1/nodes", self._node_changed)
-        self._pods = Mirror(api, "/api/v1/pods", self._pod_changed)
+        self._nodes: Reflector[Json] = Reflector(api, "/api/v1/nodes", self._node_changed)
+        self._pods: Reflector[Json] = Reflector(api, "/api/v1/pods", self._pod_changed)
         self._state = ClusterState()
         self._known: dict[str, Known] = {}
         self._stray: dict[str, set[str]] = {}

@@ -14,8 +14,9 @@ from importlib.resources import files
 import msgspec
 import yaml
 
-from quartermaster.kube.api import Api, Json, Mirror, Refused
+from quartermaster.kube.api import Api, Json, Refused
 from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
 from quartermaster.local.fleet import marks
 from quartermaster.local.fleet.operating import Fault, break_node
 from quartermaster.model.errors import InvalidInput
@@ -220,7 +221,9 @@ class Demo:
         self.day = day or shipped_day()
         self.began = clock()
         self._api, self._clock = api, clock
-        self._pods = Mirror(api, f"/api/v1/namespaces/{NAMESPACE}/pods", lambda _before, _after: None)
+        self._pods: Reflector[Json] = Reflector(
+            api, f"/api/v1/namespaces/{NAMESPACE}/pods", lambda _before, _after: None
+        )
         self._submitted: set[str] = set()
         self._broken = 0
 
