@@ -7,9 +7,8 @@ of Kubernetes, with the query. Bytes are the door proper, because who reads 100,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, Protocol, Self
 
 import msgspec
@@ -26,9 +25,6 @@ MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
-
-RETRY_AFTER: Final = 1.0
-"""Seconds of the event loop between attempts to list when the API is away."""
 
 _decoder = msgspec.json.Decoder()
 
@@ -133,60 +129,3 @@ def key_of(value: Json) -> Key:
     """Namespace and name of an object."""
     metadata = value["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
-
-
-OnChange = Callable[[Json | None, Json | None], None]
-"""Told (before, after): None before is new, None after is gone."""
-
-
-class Mirror:
-    """All objects behind a list path, kept by list and watch; a relist tells what was missed as if it had been seen.
-
-    `objects` is read-only for others. `synced` is set once the first list is in.
-    """
-
-    def __init__(self, api: Api, path: str, on_change: OnChange) -> None:
-        self.path = path
-        self.objects: dict[Key, Json] = {}
-        self.synced = asyncio.Event()
-        self._api = api
-        self._on_change = on_change
-
-    async def run(self) -> None:
-        """List and watch until cancelled."""
-        while True:
-            try:
-                await self._watch(since=await self._list())
-            except Refused as wrong:
-                if wrong.code != 410:  # 410: the watch fell behind, which a list mends at once
-                    await asyncio.sleep(RETRY_AFTER)
-            except OSError:
-                await asyncio.sleep(RETRY_AFTER)
-
-    async def _list(self) -> str:
-        answer = await self._api.send("GET", self.path)
-        found = {key_of(item): item for item in answer["items"]}
-        for key in [key for key in self.objects if key not in found]:
-            self._tell(key, None)
-        for key, item in found.items():
-            if self.objects.get(key) != item:
-                self._tell(key, item)
-        self.synced.set()
-        return str(answer["metadata"]["resourceVersion"])
-
-    async def _watch(self, *, since: str) -> None:
-        glue = "&" if "?" in self.path else "?"
-        path = f"{self.path}{glue}watch=true&allowWatchBookmarks=true&resourceVersion={since}"
-        async with contextlib.aclosing(self._api.watch(path)) as events:
-            async for event in events:
-                if event["type"] == "ERROR":
-                    raise Refused(int(event["object"].get("code", 500)), str(event["object"].get("message", "")))
-                if event["type"] != "BOOKMARK":
-                    item = event["object"]
-                    self._tell(key_of(item), None if event["type"] == "DELETED" else item)
-
-    def _tell(self, key: Key, after: Json | None) -> None:
-        before = self.objects.pop(key, None)
-        if after is not None:
-            self.objects[key] = after
-        self._on_change(before, after)

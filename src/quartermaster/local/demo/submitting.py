@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-from quartermaster.kube.api import MERGE, Api, Json, Mirror, Refused
+from quartermaster.kube.api import MERGE, Api, Json, Refused
 from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
 from quartermaster.local.demo.day import Breakage, Day, shipped_day
 from quartermaster.local.demo.manifests import HOUR, NAMESPACE, due, due_steps, sizes
 from quartermaster.local.fleet.operating import Fault, break_node
@@ -25,7 +26,7 @@ class Demo:
         self.day = day or shipped_day()
         self.began = clock()
         self._api, self._clock = api, clock
-        self._pods = Mirror(api, f"/api/v1/namespaces/{NAMESPACE}/pods", self._heard)
+        self._pods: Reflector[Json] = Reflector(api, f"/api/v1/namespaces/{NAMESPACE}/pods", self._heard)
         self._succeeded: dict[str, str] = {}
         """Phases of pods that have succeeded, whether or not they are still there."""
         self._submitted: set[str] = set()

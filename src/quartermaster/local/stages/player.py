@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from quartermaster.kube.api import STRATEGIC, Api, Json, Key, Mirror, Refused, key_of
+from quartermaster.kube.api import STRATEGIC, Api, Json, Key, Refused, key_of
 from quartermaster.kube.clock import Clock
+from quartermaster.kube.reflector import Reflector
 from quartermaster.local.stages.engine import Transition, change, choose, due, matching
 from quartermaster.local.stages.facts import Facts, stamp
 from quartermaster.local.stages.table import Event, Stage
@@ -28,8 +29,8 @@ class Player:
     """Runs until cancelled. `pods` and `nodes` are its mirrors, for others to read."""
 
     def __init__(self, api: Api, stages: Sequence[Stage], *, clock: Clock, rng: random.Random) -> None:
-        self.nodes = Mirror(api, "/api/v1/nodes", self._node_changed)
-        self.pods = Mirror(api, "/api/v1/pods", self._pod_changed)
+        self.nodes: Reflector[Json] = Reflector(api, "/api/v1/nodes", self._node_changed)
+        self.pods: Reflector[Json] = Reflector(api, "/api/v1/pods", self._pod_changed)
         self._api, self._stages, self._clock, self._rng = api, stages, clock, rng
         self._next: dict[Item, tuple[Transition, float]] = {}
         self._heap: list[tuple[float, int, Item]] = []
