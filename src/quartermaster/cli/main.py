@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quartermaster.cli import crds
+from quartermaster.cli import crds, migrate
 from quartermaster.cli.collector import tune_collector
 from quartermaster.model.errors import InvalidInput
 
@@ -87,6 +87,7 @@ def parser() -> Parser:
     _add_scenario(commands)
     _add_what_if(commands)
     crds.add(commands)
+    migrate.add(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),
