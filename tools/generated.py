@@ -46,8 +46,7 @@ def reference() -> str:
         "# Custom resources, field by field",
         f"<!-- {_MADE} from src/quartermaster/api/v1alpha1.py -->",
         "What these kinds are for, with examples: [custom-resources.md](custom-resources.md). `kubectl explain` says "
-        "the same. Amounts are quantities of Kubernetes (`8`, `500m`, `512Gi`), times are spans such as `90s` or "
-        "`1h30m`.",
+        "the same. Amounts are quantities of Kubernetes (`8`, `500m`, `512Gi`), spans of time are written `1h30m`.",
     ]
     for one in DEFINITIONS:
         parts += _kind(one)

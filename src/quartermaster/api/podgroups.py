@@ -5,7 +5,7 @@ Refuses to know how pods find their group: the caller brings them, by the sub-gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from quartermaster.api import v1alpha1
@@ -111,6 +111,7 @@ class _Tree:
         for name in names:
             if name not in reached:
                 raise InvalidInput("spec.subGroups", f"'{name}' is its own ancestor", "let one of them have no parent")
+        self._check_minimums()
         for name, there in self._pods.items():
             if there and name in self._children:
                 raise InvalidInput(
@@ -125,6 +126,15 @@ class _Tree:
         for child in self._children.get(name, ()):
             yield child.name
             yield from self._below(child.name)
+
+    def _check_minimums(self) -> None:
+        """Raises InvalidInput for a minimum of more sub-groups than there are."""
+        parts = [("", self._spec.min), *((part.name, part.min) for part in self._spec.sub_groups)]
+        for name, least in parts:
+            there = len(self._children.get(name, ()))
+            if there and least is not None and least > there:
+                of = f" of sub-group '{name}'" if name else ""
+                raise InvalidInput(f"min{of}", f"{least} of {there} sub-groups", "give at most their number")
 
     def root(self) -> SubGroup | Problem:
         """The whole tree, or what it lacks."""
@@ -144,9 +154,6 @@ class _Tree:
         parts = [self._part(child.name, child.min, child.topology) for child in declared]
         ready = tuple(part for part in parts if isinstance(part, SubGroup))
         need = len(declared) if least is None else least
-        if need > len(declared):
-            of = f" of sub-group '{name}'" if name else ""
-            raise InvalidInput(f"min{of}", f"{need} of {len(declared)} sub-groups", "give at most their number")
         if len(ready) < need or not ready:
             return next(part for part in parts if isinstance(part, Problem))
         return SubGroup(name=name, children=ready, min=need, topology=topology)
@@ -158,21 +165,37 @@ def _constraint(asked: v1alpha1.TopologyConstraint | None) -> TopologyConstraint
     return TopologyConstraint(topology=asked.topology, required=asked.required, preferred=asked.preferred)
 
 
+def check(value: v1alpha1.PodGroup) -> None:
+    """Raises InvalidInput for a tree that contradicts itself, whatever pods there are."""
+    _Tree(value.spec, {})
+
+
 def unplaceable(group: PodGroup, *, queues: QueueTree, topologies: Mapping[str, Topology]) -> Problem | None:
     """What a gang, wherever it comes from, names and does not find: its queue, its topologies and their levels."""
-    if group.queue not in queues:
-        return Problem(Reason.QUEUE_NOT_FOUND, f"there is no queue '{group.queue}' that can be used")
-    if not queues.is_leaf(group.queue):
-        below = ", ".join(queue.name for queue in queues.children(group.queue)[:5])
-        return Problem(Reason.QUEUE_NOT_LEAF, f"queue '{group.queue}' has queues below it; name one of: {below}")
-    for part in group.root.parts():
-        if part.topology is None:
-            continue
-        if part.topology.topology not in topologies:
-            said = f"there is no topology '{part.topology.topology}' that can be used"
-            return Problem(Reason.TOPOLOGY_NOT_FOUND, said)
+    asked = (part.topology for part in group.root.parts() if part.topology is not None)
+    return _missing(group.queue, asked, queues, topologies)
+
+
+def missing(value: v1alpha1.PodGroup, *, queues: QueueTree, topologies: Mapping[str, Topology]) -> Problem | None:
+    """The same for an object whose pods are still to come."""
+    spec = value.spec
+    asked = (_constraint(one) for one in (spec.topology, *(part.topology for part in spec.sub_groups)))
+    return _missing(spec.queue, (one for one in asked if one is not None), queues, topologies)
+
+
+def _missing(
+    queue: str, asked: Iterable[TopologyConstraint], queues: QueueTree, topologies: Mapping[str, Topology]
+) -> Problem | None:
+    if queue not in queues:
+        return Problem(Reason.QUEUE_NOT_FOUND, f"there is no queue '{queue}' that can be used")
+    if not queues.is_leaf(queue):
+        below = ", ".join(child.name for child in queues.children(queue)[:5])
+        return Problem(Reason.QUEUE_NOT_LEAF, f"queue '{queue}' has queues below it; name one of: {below}")
+    for one in asked:
+        if one.topology not in topologies:
+            return Problem(Reason.TOPOLOGY_NOT_FOUND, f"there is no topology '{one.topology}' that can be used")
         try:
-            part.topology.check(topologies[part.topology.topology])
+            one.check(topologies[one.topology])
         except InvalidInput as wrong:
             return Problem(Reason.TOPOLOGY_NOT_FOUND, str(wrong))
     return None

@@ -39,6 +39,11 @@ def milli(quantity: Any) -> int:
     return 0 if quantity is None else math.ceil(_value(str(quantity)) * 1000)
 
 
+def exact(quantity: Any) -> Fraction:
+    """In the resource's own unit, nothing rounded."""
+    return _value(str(quantity))
+
+
 def number(quantity: Any) -> float:
     """In the resource's own unit, fractions and all; absent is 0."""
     return 0.0 if quantity is None else float(_value(str(quantity)))

@@ -121,10 +121,11 @@ def _overcommitted(tree: QueueTree) -> Iterator[tuple[str, str]]:
     for queue in tree:
         children = tree.children(queue.name)
         for resource, quota in queue.quotas.items():
-            if resource in (CPU, MEMORY) and math.isinf(quota.deserved):
-                continue
-            promised = sum(child.quota(resource).deserved for child in children)
+            promises = [child.quota(resource).deserved for child in children]
+            promised = sum(promise for promise in promises if not math.isinf(promise))  # no bound is no promise
             if promised > quota.deserved:
-                most = "everything" if math.isinf(promised) else f"{promised:g}"
-                yield queue.name, f"{resource}: the queues below deserve {most} together, and it {quota.deserved:g}"
+                yield (
+                    queue.name,
+                    f"{resource}: the queues below deserve {promised:g} together, and it {quota.deserved:g}",
+                )
                 break
