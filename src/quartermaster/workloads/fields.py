@@ -20,14 +20,14 @@ MANY = 10_000
 def at(value: Json, path: str, *, where: str = "") -> Any:
     """What is at ``a.b.c``; None if any of it is absent. Keys that have dots in them are not for this."""
     found: Any = value
-    done = where
-    for key in path.split("."):
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
         if found is None:
             return None
         if not isinstance(found, dict):
-            raise InvalidInput(done or "the object", f"is {_said(found)}", "give a mapping")
+            inside = ".".join(filter(None, (where, *keys[:depth])))
+            raise InvalidInput(inside or "the object", f"is {_said(found)}", "give a mapping")
         found = found.get(key)
-        done = f"{done}.{key}".lstrip(".")
     return found
 
 
@@ -116,9 +116,12 @@ def mark(value: Json | None, *keys: str) -> str:
 
 
 def _mark(value: Json | None, what: str, keys: tuple[str, ...]) -> str:
-    if value is None:
-        return ""
-    marks = mapping(value, f"metadata.{what}")
+    metadata = None if value is None else value.get("metadata")
+    marks = metadata.get(what) if isinstance(metadata, dict) else metadata
+    if not marks:
+        return ""  # most have none, and every object is asked for dozens
+    if not isinstance(marks, dict):
+        raise InvalidInput(f"metadata.{what}", f"is {_said(marks)}", "give a mapping")
     for key in keys:
         found = marks.get(key)
         if isinstance(found, dict | list):
