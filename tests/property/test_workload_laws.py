@@ -108,13 +108,12 @@ def test_no_owner_tree_raises_or_loses_a_pod(forest: tuple[Json, list[Json]]) ->
 @given(damaged())
 @settings(max_examples=400, deadline=None)
 def test_a_damaged_object_is_read_or_refused_by_name(value: Json) -> None:
+    refused: InvalidInput | None = None
+    groups: tuple[Group, ...] = ()
     try:
         groups = groups_of(value, lookup=find(runtimes()))
     except InvalidInput as wrong:
         refused = wrong
-        groups = ()
-    else:
-        refused = None
     assert refused is None or (refused.field and refused.fix)
     for group in groups:
         adds_up(group)

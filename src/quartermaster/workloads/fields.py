@@ -14,7 +14,7 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.group import Json
 
 MANY = 10_000
-"""More groups than this from one object is taken for a mistake: it would fill the memory before it is told."""
+"""More groups, or parts of one, from one object are taken for a mistake: they would fill the memory first."""
 
 
 def at(value: Json, path: str, *, where: str = "") -> Any:
@@ -65,6 +65,13 @@ def optional(value: Json, path: str, *, where: str = "") -> int | None:
     """As `count`, with None for what is absent."""
     found = at(value, path, where=where)
     return None if found is None else _number(found, _join(where, path))
+
+
+def few(number: int, where: str) -> int:
+    """A number of things that are told one by one."""
+    if number > MANY:
+        raise InvalidInput(where, f"is {number}", f"give at most {MANY}")
+    return number
 
 
 def _number(found: object, where: str) -> int:

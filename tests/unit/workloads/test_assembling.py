@@ -8,7 +8,7 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.model.podgroup import SubGroup
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
-from quartermaster.workloads.assembling import Assembly, Present, assembled, constraint
+from quartermaster.workloads.assembling import Assembly, Present, assembled, constraint, pod_group
 from quartermaster.workloads.group import Closeness, Group, Role
 
 RACKS = {"net": Topology(name="net", levels=(Level(label="zone"), Level(label="rack-id", alias="rack")))}
@@ -117,6 +117,16 @@ def test_the_topology_of_a_group_and_of_its_only_role() -> None:
     assert tree.root is not None
     assert tree.root.topology == TopologyConstraint(topology="net", required="zone")
     assert tree.root.children[0].topology == TopologyConstraint(topology="net", preferred="rack")
+
+
+def test_what_the_scheduler_is_given() -> None:
+    given = group(Role.of("a", 2), priority=75, preemptible=False, runtime=60.0, staleness_grace=5.0)
+    root = assembled(given, pods(2, "a")).root
+    assert root is not None
+    made = pod_group(given, root, queue="q", created=7.0, started=9.0)
+    assert (made.name, made.queue, made.priority, made.preemptible) == ("ns/Kind/g", "q", 75, False)
+    assert (made.created, made.started, made.runtime, made.staleness_grace) == (7.0, 9.0, 60.0, 5.0)
+    assert pod_group(group(Role.of("a", 2)), root, queue="q", created=0.0).priority == 50
 
 
 def test_levels_are_found_in_the_topology_that_has_them() -> None:
