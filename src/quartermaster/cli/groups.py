@@ -79,11 +79,31 @@ def _read(name: str) -> Iterator[Manifest]:
 
 def _documents(name: str, data: bytes, *, is_json: bool) -> Iterator[Manifest]:
     documents = [json_document(data, file=name)] if is_json else yaml_documents(data, file=name)
+    documents = _pipelines(documents)
     if not documents:
         raise InvalidInput(name, "is empty", "give Kubernetes objects in YAML or JSON")
     for number, document in enumerate(documents, start=1):
         where = f"{name}: document {number}" if len(documents) > 1 else name
         yield from _objects(where, document)
+
+
+def _pipelines(documents: list[object]) -> list[object]:
+    """A compiled pipeline of KFP, with what is said of its pods in a second document, as the object that it becomes."""
+    found: list[object] = []
+    for document in documents:
+        if isinstance(document, dict) and "kind" not in document:
+            if "pipelineInfo" in document and "root" in document:
+                info = document["pipelineInfo"]
+                name = info.get("name") if isinstance(info, dict) else None
+                version = {"apiVersion": "pipelines.kubeflow.org/v2beta1", "kind": "PipelineVersion"}
+                spec = {"pipelineSpec": document}
+                found.append({**version, "metadata": {"name": name or "pipeline"}, "spec": spec})
+                continue
+            if "platforms" in document and found and isinstance(found[-1], dict) and "spec" in found[-1]:
+                found[-1]["spec"]["platformSpec"] = document
+                continue
+        found.append(document)
+    return found
 
 
 def _objects(where: str, document: object) -> Iterator[Manifest]:

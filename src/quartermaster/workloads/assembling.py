@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod
-from quartermaster.model.podgroup import SubGroup
+from quartermaster.model.podgroup import DEFAULT_PRIORITY, PodGroup, SubGroup
 from quartermaster.model.topology import Topology, TopologyConstraint
 from quartermaster.workloads.group import Closeness, Group, Role
 
@@ -62,6 +63,24 @@ def assembled(
     if not trees:
         return Assembly(SubGroup(), (), held)
     return Assembly(SubGroup(children=tuple(trees), topology=near), (), held)
+
+
+def pod_group(group: Group, root: SubGroup, *, queue: str, created: float, **more: Any) -> PodGroup:
+    """For the scheduler, named by the group's key. `queue` is where it may go; `more` are what only a cluster knows."""
+    return PodGroup(
+        name=group.key,
+        queue=queue,
+        root=root,
+        priority=DEFAULT_PRIORITY if group.priority is None else group.priority,
+        created=created,
+        preemptible=group.preemptible,
+        owner=group.namespace,
+        preemption_delay=group.preemption_delay or 0.0,
+        staleness_grace=group.staleness_grace,
+        runtime=group.runtime,
+        max_runtime=group.max_runtime,
+        **more,
+    )
 
 
 def _unplaced(group: Group, one: Present) -> bool:

@@ -125,6 +125,7 @@ _ALL: Final = (
     _kind("argoproj.io", "Workflow", "workflows", "v1alpha1", "argo", ANYTHING, through=True),
     _kind("argoproj.io", "CronWorkflow", "cronworkflows", "v1alpha1", "argo", _WORKFLOW, through=True),
     _kind("kubeflow.org", "ScheduledWorkflow", "scheduledworkflows", "v1beta1", "argo", _WORKFLOW, through=True),
+    _kind("pipelines.kubeflow.org", "PipelineVersion", "pipelineversions", "v2beta1", "kfp", _WORKFLOW, through=True),
     _kind("tekton.dev", "PipelineRun", "pipelineruns", "v1 v1beta1", "tekton", ("tekton.dev", "TaskRun"), through=True),
     _kind("tekton.dev", "TaskRun", "taskruns", "v1 v1beta1", "tekton", through=True),
     _kind("kubeflow.org", "Experiment", "experiments", "v1beta1", "tuning", ("kubeflow.org", "Trial"), through=True),

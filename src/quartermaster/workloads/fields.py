@@ -15,20 +15,20 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.group import Json
 
 MANY = 10_000
-"""More groups than this from one object is taken for a mistake: it would fill the memory before it is told."""
+"""More groups, or parts of one, from one object are taken for a mistake: they would fill the memory first."""
 
 
 def at(value: Json, path: str, *, where: str = "") -> Any:
     """What is at ``a.b.c``; None if any of it is absent. Keys that have dots in them are not for this."""
     found: Any = value
-    done = where
-    for key in path.split("."):
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
         if found is None:
             return None
         if not isinstance(found, dict):
-            raise InvalidInput(done or "the object", f"is {_said(found)}", "give a mapping")
+            inside = ".".join(filter(None, (where, *keys[:depth])))
+            raise InvalidInput(inside or "the object", f"is {_said(found)}", "give a mapping")
         found = found.get(key)
-        done = f"{done}.{key}".lstrip(".")
     return found
 
 
@@ -66,6 +66,13 @@ def optional(value: Json, path: str, *, where: str = "") -> int | None:
     """As `count`, with None for what is absent."""
     found = at(value, path, where=where)
     return None if found is None else _number(found, _join(where, path))
+
+
+def few(number: int, where: str) -> int:
+    """A number of things that are told one by one."""
+    if number > MANY:
+        raise InvalidInput(where, f"is {number}", f"give at most {MANY}")
+    return number
 
 
 def _number(found: object, where: str) -> int:
@@ -117,9 +124,12 @@ def mark(value: Json | None, *keys: str) -> str:
 
 
 def _mark(value: Json | None, what: str, keys: tuple[str, ...]) -> str:
-    if value is None:
-        return ""
-    marks = mapping(value, f"metadata.{what}")
+    metadata = None if value is None else value.get("metadata")
+    marks = metadata.get(what) if isinstance(metadata, dict) else metadata
+    if not marks:
+        return ""  # most have none, and every object is asked for dozens
+    if not isinstance(marks, dict):
+        raise InvalidInput(f"metadata.{what}", f"is {_said(marks)}", "give a mapping")
     for key in keys:
         found = marks.get(key)
         if isinstance(found, dict | list):

@@ -14,6 +14,7 @@ from quartermaster.workloads.families import (
     grove,
     interactive,
     jobset,
+    kfp,
     kserve,
     kubeflow,
     leaderworker,
@@ -70,6 +71,7 @@ READERS: Final[Mapping[GroupKind, Reader]] = {
     ("argoproj.io", "Workflow"): argo.workflow,
     ("argoproj.io", "CronWorkflow"): argo.cron_workflow,
     ("kubeflow.org", "ScheduledWorkflow"): argo.scheduled_workflow,
+    ("pipelines.kubeflow.org", "PipelineVersion"): kfp.pipeline_version,
     ("tekton.dev", "PipelineRun"): tekton.pipeline_run,
     ("tekton.dev", "TaskRun"): tekton.task_run,
     ("kubeflow.org", "Experiment"): tuning.experiment,
@@ -121,15 +123,24 @@ def groups_of(top: Json, *, lookup: Lookup = nowhere, parse: Parse | None = None
 
 
 def described(
-    top: Json, *, lookup: Lookup = nowhere, parse: Parse | None = None, outer: Sequence[Json] = ()
+    top: Json,
+    *,
+    lookup: Lookup = nowhere,
+    parse: Parse | None = None,
+    outer: Sequence[Json] = (),
+    alone: bool = False,
 ) -> tuple[Group, ...]:
-    """The same with equal groups told once; `outer` is what wraps the object, nearest first."""
+    """The same with equal groups told once; `outer` is what wraps the object, nearest first.
+
+    `alone`: without a look at groups that its pods may name.
+    """
     kind = kind_of(top)
     if kind is None:
         return ()
     if kind.part is Part.GROUP:
         return _object(top, kind, lookup)
-    return _read(Reading(top=top, kind=kind, lookup=lookup, nested=_read, outer=tuple(outer), parse=parse))
+    read = Reading(top=top, kind=kind, lookup=lookup, nested=_read, outer=tuple(outer), parse=parse)
+    return _inside(read) if alone else _read(read)
 
 
 def kind_of(top: Json) -> Kind | None:
@@ -157,13 +168,17 @@ def at_index(group: Group, index: int) -> Group:
 
 
 def _read(read: Reading) -> tuple[Group, ...]:
+    return tuple(_outside(group, read) for group in _inside(read))
+
+
+def _inside(read: Reading) -> tuple[Group, ...]:
     reader = READERS.get(read.kind.key, kubeflow.any_replica_specs)
     groups = _least(read, reader(read))
     version = version_of(read.top)
     if version not in read.kind.versions:
         said = f"version {version or '(none)'} is not known: read as {read.kind.versions[0]}"
         groups = tuple(replace(group, why=(*group.why, said)) for group in groups)
-    return tuple(_outside(group, read) for group in groups)
+    return groups
 
 
 def _least(read: Reading, groups: tuple[Group, ...]) -> tuple[Group, ...]:

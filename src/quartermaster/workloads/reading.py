@@ -91,7 +91,7 @@ class Reading:
             kind=self.kind.kind,
             uid=text(self.top, "metadata.uid"),
             roles=whole,
-            why=(*why, *asked.why),
+            why=(*why, *asked.why, *_nearness(fields["topology"], whole)),
             **{**fields, **more},
         )
 
@@ -128,6 +128,25 @@ def _together(roles: tuple[Role, ...]) -> tuple[tuple[Role, ...], Closeness | No
         return roles, None
     near = next((role.topology for role in roles if role.topology is not None), None)
     return tuple(replace(role, topology=None) for role in roles), near
+
+
+def _nearness(topology: Closeness | None, roles: tuple[Role, ...]) -> list[str]:
+    found = [f"all of it {_said(topology)}"] if topology is not None else []
+    for role in roles:
+        if role.topology is not None and role.topology != topology:
+            found.append(f"{role.name} {_said(role.topology)}")
+        near = next((part.topology for part in role.parts if part.topology is not None), None)
+        if near is not None:
+            found.append(f"each of {len(role.parts)} parts of {role.name} {_said(near)}")
+    return found
+
+
+def _said(near: Closeness) -> str:
+    of = f" of {near.topology}" if near.topology else ""
+    wanted = [f"goes into one domain of level {near.required}{of}"] if near.required else []
+    if near.preferred:
+        wanted.append(f"prefers one of level {near.preferred}{of}")
+    return " and ".join(wanted)
 
 
 def shared_out(roles: Sequence[Role], needed: int) -> tuple[Role, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from quartermaster.workloads.catalogue import CLASSES, PREEMPTIBLE_BELOW, Kind
-from quartermaster.workloads.fields import annotation, at, label, mark, marked_count, optional, seconds, text
+from quartermaster.workloads.fields import annotation, at, few, label, mark, marked_count, optional, seconds, text
 from quartermaster.workloads.group import Closeness, Json, Role
 
 OURS: Final = "quartermaster.dev/"
@@ -224,6 +224,7 @@ def placed(role: Role, *speakers: Json | None) -> Role:
     )  # fmt: skip
     if not size or ask is None or role.parts or role.desired <= size:
         return role
+    few(role.desired // size, f"segments of role '{role.name}'")
     cuts = range(0, role.desired, size)
     parts = tuple(
         Role.of(str(number), min(size, role.desired - start), topology=ask) for number, start in enumerate(cuts)
@@ -238,7 +239,7 @@ def _segment(speakers: Sequence[Json | None]) -> tuple[int, Closeness | None]:
         size = marked_count(value, SEGMENT, "kai.scheduler/segment-size", "kueue.x-k8s.io/podset-slice-size")
         if not size:
             continue
-        required = annotation(
+        required = mark(
             value,
             OURS + "segment-topology-required",
             "kai.scheduler/segment-topology-required-placement",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.catalogue import KINDS, Part
 from quartermaster.workloads.group import Group
 from quartermaster.workloads.grouping import READERS, groups_of
@@ -67,6 +68,49 @@ ALIKE = {
     ("run.ai", "DistributedInferenceWorkload"),
     ("grove.io", "PodCliqueScalingGroup"),
 }
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        ("apps/v1 Deployment", {"replicas": 10**9}, "replicas: 1000000000 groups"),
+        ("apps/v1 Deployment", {"replicas": -1}, "spec.replicas: -1 is no count"),
+        ("apps/v1 Deployment", {"replicas": True}, "spec.replicas: True is no count"),
+        ("apps/v1 Deployment", {"template": []}, "spec.template: is []"),
+        ("ray.io/v1 RayCluster", {"workerGroupSpecs": {}}, "spec.workerGroupSpecs: is {}; give a list"),
+        (
+            "ray.io/v1 RayCluster",
+            {"workerGroupSpecs": [{"replicas": 10**9, "numOfHosts": 2}]},
+            "spec.workerGroupSpecs[0].replicas: is 1000000000",
+        ),
+        (
+            "jobset.x-k8s.io/v1alpha2 JobSet",
+            {"replicatedJobs": [{"name": "x", "replicas": 10**9}]},
+            "spec.replicatedJobs[0].replicas: is 1000000000",
+        ),
+        (
+            "grove.io/v1alpha1 PodCliqueSet",
+            {"template": {"podCliqueScalingGroups": [{"name": "x", "replicas": 10**9}]}},
+            "podCliqueScalingGroups[0].replicas: is 1000000000",
+        ),
+        (
+            "batch.volcano.sh/v1alpha1 Job",
+            {"runningEstimate": "soon", "tasks": [{}]},
+            "spec.runningEstimate: 'soon' is",
+        ),
+        ("batch/v1 Job", {"suspend": "yes"}, "spec.suspend: is 'yes'; give true or false"),
+        (
+            "batch/v1 Job",
+            {"template": {"spec": {"subdomain": []}}, "completionMode": "Indexed"},
+            "spec.subdomain: is []",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_by_its_field(kind: str, spec: dict[str, Any], said: str) -> None:
+    version, _, name = kind.partition(" ")
+    with pytest.raises(InvalidInput) as wrong:
+        groups_of({"apiVersion": version, "kind": name, "metadata": {"name": "a"}, "spec": spec})
+    assert said in str(wrong.value)
 
 
 def test_what_is_referred_to_is_no_group() -> None:

@@ -37,7 +37,7 @@ def job(read: Reading) -> tuple[Group, ...]:
     """`parallelism` pods at a time, as long as there are completions left."""
     spec = read.spec
     asked = count(spec, "parallelism", 1, where="spec")
-    size = _at_once(spec, asked, count(read.top, "status.succeeded", 0))
+    size = _at_once(spec, asked)
     template = mapping(spec, "template", where="spec")
     suspended = flag(spec, "suspend", where="spec")
     needed = read.least
@@ -54,10 +54,12 @@ def job(read: Reading) -> tuple[Group, ...]:
         why = "a gang: its pods have indexes and a subdomain, by which they find each other"
         return (read.gang([Role.of("main", size, template=template)], why=[why], suspended=suspended),)
     why = "pods of a Job are independent unless it says how many must start together"
-    return read.singles("main", size, template, why=[why], suspended=suspended)
+    left = _at_once(spec, asked, count(read.top, "status.succeeded", 0))
+    return read.singles("main", left, template, why=[why], suspended=suspended)
 
 
-def _at_once(spec: Json, parallelism: int, succeeded: int) -> int:
+def _at_once(spec: Json, parallelism: int, succeeded: int = 0) -> int:
+    """How many pods run at a time. Those of a gang that have ended still count as there, so they are not taken off."""
     completions = optional(spec, "completions", where="spec")
     if completions is None:
         return parallelism

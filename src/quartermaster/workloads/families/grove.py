@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quartermaster.model.errors import InvalidInput
-from quartermaster.workloads.fields import MANY, annotation, at, count, items, label, mapping, optional, text
+from quartermaster.workloads.fields import annotation, at, count, few, items, label, mapping, optional, text
 from quartermaster.workloads.group import Closeness, Group, Json, Role
 from quartermaster.workloads.reading import Reading
 
@@ -39,6 +38,7 @@ def pod_clique_set(read: Reading) -> tuple[Group, ...]:
     for where, group in scaling:
         name = text(group, "name", where=where)
         size = count(group, "replicas", 1, where=where)
+        few(size * max(1, replicas), f"{where}.replicas")
         needed = min(count(group, "minAvailable", 1, where=where), size)
         near = _near(group)
         roles = [_clique(*cliques[clique], near=near) for clique in _names(group) if clique in cliques]
@@ -49,8 +49,6 @@ def pod_clique_set(read: Reading) -> tuple[Group, ...]:
     why = ["the base gang: all cliques, and the least number of replicas of each scaling group"]
     found = [read.gang(base, why=why, **more)]
     for name, extra, roles in scaled:
-        if extra * replicas > MANY:
-            raise InvalidInput("spec.template.podCliqueScalingGroups", f"{extra} replicas", f"at most {MANY}")
         why = [f"one more replica of the scaling group {name}: it is held back until the base gang is placed"]
         found += [
             read.gang(roles, suffix=f"-{name}-{number}", phase=2, after=_BASE, why=why, **more)
@@ -129,7 +127,7 @@ def dynamo(read: Reading) -> tuple[Group, ...]:
         else:
             one = Role.of(name, nodes, template=template)
             roles.append(one)
-            extra.append((name, size - 1, one))
+            extra.append((name, few(size, f"{where}.replicas") - 1, one))
     if not roles:
         return ()
     why = ["one replica of every service must be there; those over several nodes come whole"]
@@ -139,8 +137,7 @@ def dynamo(read: Reading) -> tuple[Group, ...]:
     for name, more, role in extra:
         said = [f"one more replica of {name}, over {role.desired} nodes"]
         found += [
-            read.gang([role], suffix=f"-{name}-{number}", phase=2, after=_BASE, why=said)
-            for number in range(min(more, MANY))
+            read.gang([role], suffix=f"-{name}-{number}", phase=2, after=_BASE, why=said) for number in range(more)
         ]
     return tuple(found)
 

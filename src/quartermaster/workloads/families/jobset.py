@@ -14,6 +14,7 @@ from typing import Any
 from quartermaster.workloads.fields import (
     annotation,
     count,
+    few,
     flag,
     items,
     label,
@@ -112,7 +113,9 @@ def _role(read: Reading, job: Json, name: str, where: str) -> Role:
     near = Closeness(required=key) if key else None
     if replicas == 1:
         return Role.of(name, size, least=needed, topology=near, template=template)
-    part = [Role.of(str(index), size, least=needed, topology=near) for index in range(replicas)]
+    part = [
+        Role.of(str(index), size, least=needed, topology=near) for index in range(few(replicas, f"{where}.replicas"))
+    ]
     return Role.split(name, tuple(part), template=template)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.workloads.fields import annotation, count, items, label, mapping, text
+from quartermaster.workloads.fields import annotation, count, few, items, label, mapping, text
 from quartermaster.workloads.group import Closeness, Group, Json, Role
 from quartermaster.workloads.reading import Reading
 
@@ -44,6 +44,7 @@ def _roles(spec: Json, where: str, top: Json) -> tuple[Role, Role, bool]:
     key = annotation(top, PREFIX + "subgroup-exclusive-topology")
     if key and part and size - 1 > part:
         near = Closeness(required=key)
+        few(size // part, f"{inside}.size")
         cuts = range(0, size - 1, part)
         parts = tuple(
             Role.of(str(number), min(part, size - 1 - start), topology=near) for number, start in enumerate(cuts)
@@ -63,7 +64,7 @@ def disaggregated_set(read: Reading) -> tuple[Group, ...]:
         leader, worker, waits = _roles(spec, f"{where}.spec", role)
         number = count(spec, "replicas", 1, where=f"{where}.spec")
         size = 1 if waits else 1 + worker.desired
-        if number:
+        if few(number, f"{where}.spec.replicas"):
             first.append(_role(name, number, size, leader.template))
             if waits and worker.desired:
                 then.append(_role(f"{name}-workers", number, worker.desired, worker.template))

@@ -7,7 +7,7 @@ each is a gang of its own.
 
 from __future__ import annotations
 
-from quartermaster.workloads.fields import count, flag, items, label, mapping, optional, text
+from quartermaster.workloads.fields import count, few, flag, items, label, mapping, optional, text
 from quartermaster.workloads.group import Group, Json, Role
 from quartermaster.workloads.reading import Reading
 
@@ -84,7 +84,7 @@ def _workers(group: Json, where: str, *, scales: bool) -> Role:
     if hosts == 1:
         role = Role.of(name, wanted, least=needed, most=most, template=template)
     else:
-        parts = tuple(Role.of(str(replica), hosts) for replica in range(wanted))
+        parts = tuple(Role.of(str(replica), hosts) for replica in range(few(wanted, f"{where}.replicas")))
         if not parts:
             role = Role.of(name, 0, most=most, template=template)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from quartermaster.workloads.fields import at, count, items, label, mapping, optional, seconds, text
+from quartermaster.workloads.fields import at, count, few, items, label, mapping, optional, seconds, text
 from quartermaster.workloads.group import Group, Json, Role
 from quartermaster.workloads.reading import Reading, shared_out
 from quartermaster.workloads.wishes import network_topology
@@ -85,6 +85,7 @@ def _tasks(read: Reading) -> tuple[dict[str, Role], dict[str, list[str]]]:
 
 def _cut(name: str, size: int, cut: int, policy: Json, template: Json) -> Role:
     near, least = network_topology(mapping(policy, "networkTopology")), optional(policy, "minPartitions")
+    few(size // cut, f"partitions of task '{name}'")
     parts = tuple(
         Role.of(str(number), min(cut, size - start), topology=near) for number, start in enumerate(range(0, size, cut))
     )
