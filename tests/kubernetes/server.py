@@ -1,7 +1,10 @@
 """Where an API server answers and as whom to ask: what fixtures give and suites take, and its form as a kubeconfig."""
 
 import base64
+import http.client
 import json
+import ssl
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,3 +62,16 @@ def from_kubeconfig(path: Path) -> Server:
     return Server(
         url=cluster["server"], token=user["token"], ca=None if data is None else base64.b64decode(data).decode()
     )
+
+
+def ask(server: Server, path: str, *, token: str | None = None) -> tuple[int, Any]:
+    """Status and body of a GET; `token` is another than the administrator's."""
+    address = urllib.parse.urlsplit(server.url)
+    trust = ssl.create_default_context(cadata=server.ca)
+    connection = http.client.HTTPSConnection(str(address.hostname), address.port, context=trust, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token or server.token}"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()

@@ -1,32 +1,15 @@
 """The real control plane starts, answers as whom it should, and leaves nothing behind."""
 
-import http.client
-import json
 import os
-import ssl
 import subprocess
-import urllib.parse
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from quartermaster.local.real.controlplane import NotReady, running
 from tests.kubernetes.fixtures import program
-from tests.kubernetes.server import Server, from_kubeconfig
+from tests.kubernetes.server import Server, ask, from_kubeconfig
 from tools.kubernetes.binaries import BINARIES, version
-
-
-def ask(server: Server, path: str, *, token: str | None = None) -> tuple[int, Any]:
-    address = urllib.parse.urlsplit(server.url)
-    trust = ssl.create_default_context(cadata=server.ca)
-    connection = http.client.HTTPSConnection(str(address.hostname), address.port, context=trust, timeout=10)
-    try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token or server.token}"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
 
 
 def test_the_server_is_the_pinned_release(kubernetes: Server) -> None:

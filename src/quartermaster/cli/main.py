@@ -109,15 +109,26 @@ def parser() -> Parser:
     return top
 
 
-def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
-    text = "run a trace in virtual time and compare policies"
-    command = commands.add_parser(
-        "simulate",
+def _command(commands: argparse._SubParsersAction[Parser], name: str, text: str, *, more: str, examples: str) -> Parser:
+    """A command; `text` is its line in the list, and with `more` what its own help begins with."""
+    return commands.add_parser(
+        name,
         help=text,
-        description=text.capitalize() + ". Progress goes to standard error, results to standard output.",
-        epilog=_SIMULATE_EXAMPLES,
+        description=text[0].upper() + text[1:] + more,
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+
+
+def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "run a trace in virtual time and compare policies"
+    command = _command(
+        commands,
+        "simulate",
+        text,
+        more=". Progress goes to standard error, results to standard output.",
+        examples=_SIMULATE_EXAMPLES,
     )
     what = command.add_argument_group("what to run (one of --trace and --format)")
     what.add_argument("--trace", metavar="NAME", help="a shipped trace, see: quartermaster traces")
@@ -156,14 +167,7 @@ def _add_simulate(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "run a whole GPU cluster in this process: API, simulated machines, scheduler"
-    command = commands.add_parser(
-        "up",
-        help=text,
-        description=text.capitalize() + ". Ends with Ctrl-C or quartermaster down.",
-        epilog=_UP_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    command = _command(commands, "up", text, more=". Ends with Ctrl-C or quartermaster down.", examples=_UP_EXAMPLES)
     command.add_argument("--port", metavar="N", help="port on 127.0.0.1, 0 for any (default 6443, or any if taken)")
     command.add_argument(
         "--api",
@@ -199,14 +203,7 @@ def _add_reading(command: Parser) -> None:
 
 def _add_fleet(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "list, add, remove and break the machines of the local cluster"
-    fleet = commands.add_parser(
-        "fleet",
-        help=text,
-        description=text.capitalize() + ".",
-        epilog=_FLEET_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    fleet = _command(commands, "fleet", text, more=".", examples=_FLEET_EXAMPLES)
     inner = fleet.add_subparsers(dest="fleet_command", metavar="COMMAND", required=True)
     made: dict[str, Parser] = {}
     for name, text in (
@@ -245,14 +242,12 @@ def _add_fleet(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_api(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "serve a Kubernetes API from this process"
-    command = commands.add_parser(
+    command = _command(
+        commands,
         "api",
-        help=text,
-        description=text.capitalize()
-        + ", for kubectl, helm and controllers, on loopback with TLS and a token. Ends with Ctrl-C.",
-        epilog=_API_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        text,
+        more=", for kubectl, helm and controllers, on loopback with TLS and a token. Ends with Ctrl-C.",
+        examples=_API_EXAMPLES,
     )
     command.add_argument("--port", metavar="N", default="6443", help="port on 127.0.0.1, 0 for any (default 6443)")
     command.add_argument(
@@ -273,13 +268,12 @@ def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "play scenarios and compare what comes with what was written down"
     scenario = commands.add_parser("scenario", help=text, description=text.capitalize() + ".", allow_abbrev=False)
     inner = scenario.add_subparsers(dest="scenario_command", metavar="COMMAND", required=True)
-    command = inner.add_parser(
+    command = _command(
+        inner,
         "run",
-        help="play files and folders",
-        description="Play every scenario of the files and folders named; exit with 1 if one comes out differently.",
-        epilog=_SCENARIO_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "play every scenario of the files and folders named",
+        more="; exit with 1 if one comes out differently.",
+        examples=_SCENARIO_EXAMPLES,
     )
     command.add_argument(
         "paths", nargs="+", metavar="PATH", help="a .yaml scenario, recorded .json[.gz] cases, a folder"
@@ -290,14 +284,12 @@ def _add_scenario(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_what_if(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "say what a change would do to a snapshot, and why groups wait"
-    command = commands.add_parser(
+    command = _command(
+        commands,
         "what-if",
-        help=text,
-        description=text.capitalize()
-        + ". Changes are made together; without any, it is said what is decided as it is.",
-        epilog=_WHAT_IF_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        text,
+        more=". Changes are made together; without any, it is said what is decided as it is.",
+        examples=_WHAT_IF_EXAMPLES,
     )
     command.add_argument("snapshot", metavar="SNAPSHOT", help="a .yaml or .json file, or either with .gz")
     change = command.add_argument_group("changes (each may be given several times)")

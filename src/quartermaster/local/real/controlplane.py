@@ -183,7 +183,8 @@ def _launch(stack: contextlib.ExitStack, log: Path, program: Path, arguments: Se
 
 
 def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Not SIGTERM: a kube-apiserver whose etcd goes at the same moment waits for it for ever.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
