@@ -14,7 +14,8 @@ from aiohttp import web
 from yarl import URL
 
 from quartermaster.local.apiserver.errors import ApiError
-from quartermaster.local.apiserver.transport import Handler, Request, Response
+from quartermaster.local.apiserver.kubelets import CHANNELS
+from quartermaster.local.apiserver.transport import Handler, Request, Response, Talk
 
 _LARGE = 512 * 1024
 MOST_BYTES = 3 * 1024 * 1024
@@ -71,16 +72,20 @@ class HttpServer:
             lower = name.lower()
             headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
         path, _, query = request.raw_path.partition("?")
+        pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
         response = await self._handler(
             Request(
                 method=request.method,
                 path=path,
-                query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+                query=dict(pairs),
                 headers=headers,
                 body=body,
                 remote=True,
+                pairs=pairs,
             )
         )
+        if response.talk is not None:
+            return await _converse(request, response.talk)
         if response.stream is None:
             return _sent(response)
         return await self._stream(request, response, response.stream)
@@ -102,6 +107,32 @@ class HttpServer:
                 if request.transport is not None and not request.transport.is_closing():
                     raise
         return sent
+
+
+async def _converse(request: web.BaseRequest, talk: Talk) -> web.StreamResponse:
+    """A WebSocket on which the first byte of each message is its channel."""
+    socket = web.WebSocketResponse(protocols=CHANNELS)
+    await socket.prepare(request)
+    try:
+        await talk(_SocketChannels(socket))
+    except ConnectionError:
+        pass  # the client has gone, and with it the conversation
+    finally:
+        await socket.close()
+    return socket
+
+
+class _SocketChannels:
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
+        async for message in self._socket:
+            if isinstance(message.data, bytes) and message.data:
+                yield message.data[0], message.data[1:]
+
+    async def send(self, channel: int, data: bytes) -> None:
+        await self._socket.send_bytes(bytes((channel,)) + data)
 
 
 def _sent(response: Response) -> web.Response:
