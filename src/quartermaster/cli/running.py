@@ -33,6 +33,7 @@ from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
@@ -89,6 +90,7 @@ async def serve(settings: Settings) -> bool:
             assert api.http is not None, "a port was given"
             assert api.identity is not None, "a server on a port has an identity"
             endpoints = HttpServer((parts := Parts(api, settings, clock)).endpoints.handle)
+            await attach(api.server, parts.player, clock=clock)
             await endpoints.start()
             stack.push_async_callback(endpoints.stop)
             parts.endpoints.address = f"127.0.0.1:{endpoints.port}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from quartermaster.local.apiserver import bodies, kubelets, managers, pods, reading
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.admission_builtin import install as install_builtin
+from quartermaster.local.apiserver.aggregation import Aggregation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
 from quartermaster.local.apiserver.conversion import convert
@@ -97,7 +98,8 @@ class ApiServer:
         self.metrics = Metrics(self.cluster)
         self.protobuf = Protobuf()
         self.documents = Documents(self.cluster, self.metrics, release=self.settings.version)
-        self.created: list[Callable[[Kind, Written], None]] = []
+        self.aggregation = Aggregation(self.cluster)
+        self.created: list[Callable[[Kind, Written], None]] = [self.aggregation.registered]
         """Called after an object was made, before the answer is sent."""
         self.audit: Callable[[Request, User, Response, float], None] | None = None
 
@@ -159,6 +161,7 @@ class ApiServer:
         parts = request.segments()
         if request.method not in _VERBS:
             raise method_not_allowed()
+        self.aggregation.check(parts)
         route = route_of(self.cluster.registry, parts)
         if route is None:
             self._authorize_path(request, user)
@@ -190,6 +193,9 @@ class ApiServer:
         if asked or (route.watch and verb in ("list", "get")):
             verb = "watch"
         self._authorize(user, route, verb)
+        if kind.backend is not None:
+            response: Response = await kind.backend(request)
+            return response
         if kind.plural in REVIEWS or kind.table == "bindings":
             return await self._question(request, user, route)
         if route.sub is not None:
