@@ -99,7 +99,8 @@ class ApiServer:
         self.protobuf = Protobuf()
         self.documents = Documents(self.cluster, self.metrics, release=self.settings.version)
         self.aggregation = Aggregation(self.cluster)
-        self.created: list[Callable[[Kind, Written], None]] = [self.aggregation.registered]
+        self.admission.mutating.append(self.aggregation.admit)
+        self.created: list[Callable[[Kind, Written], None]] = []
         """Called after an object was made, before the answer is sent."""
         self.audit: Callable[[Request, User, Response, float], None] | None = None
 
