@@ -58,9 +58,9 @@ class _Wanted:
 
     def shown(self, line: Line) -> bytes:
         """A line as sent."""
-        stamp = datetime.fromtimestamp(int(line.at), UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        nanoseconds = round(line.at % 1 * 1e9)
-        return (f"{stamp}.{nanoseconds:09d}Z " if self.timestamps else "").encode() + line.text.encode() + b"\n"
+        whole, milliseconds = divmod(round(line.at * 1000), 1000)
+        stamp = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return (f"{stamp}.{milliseconds:03d}000000Z " if self.timestamps else "").encode() + line.text.encode() + b"\n"
 
 
 class Kubelet:
