@@ -82,6 +82,12 @@ class Running:
         self.process.stdin.write(text.encode() + b"\n")
         await self.process.stdin.drain()
 
+    async def finish(self) -> None:
+        """No more input."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await self.process.stdin.wait_closed()
+
     async def _failure(self) -> str:
         _, error = await self.process.communicate()
         return f"it ended with {self.process.returncode}: {error.decode()}"
