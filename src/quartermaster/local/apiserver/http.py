@@ -32,6 +32,7 @@ class HttpServer:
         self._host = host
         self.port = port
         self._tls = tls
+        self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -41,8 +42,8 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen; raises OSError if the port is taken."""
-        server = web.Server(self._serve, access_log=None, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.5)
+        self._server = web.Server(self._serve, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner,
@@ -57,9 +58,17 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Close all connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None:
+            return
+        assert self._server is not None, "a runner runs it"
+        transports = [connection.transport for connection in self._server.connections]
+        await self._runner.cleanup()
+        self._runner = None
+        # TLS waits for the client's goodbye before it lets a socket go; nobody is left here to wait with it.
+        for transport in transports:
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.content_length is not None and request.content_length > MOST_BYTES:
