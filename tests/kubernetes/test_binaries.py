@@ -1,5 +1,6 @@
 """Where binaries are looked for, what their folder is called, and what is said without Go."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,24 @@ def test_every_binary_is_pinned_by_its_module_and_is_a_tool_of_it(name: str) -> 
     binary = binaries.BINARIES[name]
     assert binaries.version(binary).startswith("v")
     text = (binaries.MODULES / binary.module / "go.mod").read_text(encoding="utf-8")
-    assert f"tool {binary.package}\n" in text
+    assert binary.ours or f"tool {binary.package}\n" in text
+
+
+def test_a_program_of_ours_is_another_one_with_another_source_and_leaves_the_rest_alone(
+    cache: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(binaries.MODULES, tmp_path / "modules")
+    monkeypatch.setattr(binaries, "MODULES", tmp_path / "modules")
+    own, rest = binaries.folder(cache, of="informers"), binaries.folder(cache, of="etcd")
+    assert own != rest
+    for name in ("go.mod", "go.sum", "main.go"):
+        before = binaries.folder(cache, of="informers")
+        with (tmp_path / "modules" / "informers" / name).open("a", encoding="utf-8") as file:
+            file.write("// more\n")
+        assert binaries.folder(cache, of="informers") != before
+    assert binaries.folder(cache, of="etcd") == rest
+    built = program(binaries.folder(cache, of="informers") / "informers")
+    assert binaries.locate("informers", cache) == built
 
 
 def test_the_kubernetes_module_holds_every_staging_module_at_the_same_release() -> None:
@@ -64,6 +82,7 @@ def test_the_kubernetes_module_holds_every_staging_module_at_the_same_release() 
     replaced = [line.split(" => ")[1].split()[1] for line in text.splitlines() if " => k8s.io/" in line]
     assert len(replaced) >= 30
     assert {*replaced} == {release.replace("v1.", "v0.", 1)}
+    assert binaries.version(binaries.BINARIES["informers"]) == release.replace("v1.", "v0.", 1)
 
 
 def test_without_go_it_says_so_in_one_line_and_goes_on(

@@ -2,44 +2,21 @@
 
 import asyncio
 import contextlib
-import json
-import ssl
 import time
-from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
-
-import aiohttp
 
 from quartermaster.api.admission import Known
 from quartermaster.api.definitions import manifests
 from quartermaster.controllers.admission import Admission
-from quartermaster.kube.api import JSON, Json, Refused
+from quartermaster.kube.api import Refused
+from quartermaster.kube.connecting import connect
+from quartermaster.kube.http import HttpApi
 from quartermaster.local.clock import WallClock
 from tests.kubernetes.server import Server
 from tests.unit.controllers.test_admission import HOOK, QUEUES, Local, configuration
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
-
-class Door:
-    """As much of `Api` as the webhook needs, at a real server."""
-
-    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
-        self._server, self._session = server, session
-        self._tls = ssl.create_default_context(cadata=server.ca)
-
-    async def send(self, method: str, path: str, body: Json | None = None, *, media: str = JSON) -> Json:
-        headers = {"Authorization": f"Bearer {self._server.token}", "Content-Type": media}
-        data = None if body is None else json.dumps(body)
-        url = f"{self._server.url}{path}"
-        async with self._session.request(method, url, data=data, headers=headers, ssl=self._tls) as answer:
-            found: Json = await answer.json()
-        if answer.status >= 400:
-            raise Refused(answer.status, str(found.get("message")))
-        return found
-
-    def watch(self, path: str) -> AsyncGenerator[Json, None]:
-        raise NotImplementedError(path)
 
 
 async def until(attempt: Any, seconds: float = 30.0) -> Any:
@@ -53,9 +30,11 @@ async def until(attempt: Any, seconds: float = 30.0) -> Any:
             await asyncio.sleep(0.1)
 
 
-async def test_a_circle_is_refused_and_without_us_it_passes(kubernetes: Server) -> None:
-    async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
-        api = Door(kubernetes, session)
+async def test_a_circle_is_refused_and_without_us_it_passes(kubernetes: Server, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(kubernetes.kubeconfig(), encoding="utf-8")
+    connection = connect(kubeconfig=kubeconfig, environment={})
+    async with HttpApi(connection, agent="test") as api, contextlib.AsyncExitStack() as stack:
         for manifest in manifests():
             await api.send("POST", CRDS, manifest)
             stack.push_async_callback(api.send, "DELETE", f"{CRDS}/{manifest['metadata']['name']}")

@@ -1,11 +1,13 @@
 """Real Kubernetes components on this machine: which are pinned, where they lie, and how they are built.
 
 `python -m tools.kubernetes.binaries kube-apiserver etcd` builds the named ones (all of them without a name) from the Go
-modules beside this file, unless they are there already, and prints their folder. Tests call `locate` only.
+modules beside this file, unless they are there already, and prints their folders. Tests call `locate` only.
 
-A built program lies in a folder of the user's cache that is named after the content of every go.mod and go.sum here:
-another pin is another folder, and a folder never holds a mixture. `KUBEBUILDER_ASSETS`, the variable that envtest uses,
-goes before it. Each upstream project has a module of its own, see docs/decisions/0009-kubernetes-tools-module.md.
+A built program lies in a folder of the user's cache that is named after the content of every upstream go.mod and
+go.sum here: another pin is another folder, and a folder never holds a mixture. `KUBEBUILDER_ASSETS`, the variable that
+envtest uses, goes before it. Each upstream project has a module of its own, see
+docs/decisions/0009-kubernetes-tools-module.md. A program of ours (a client that tests run) has one too, and a folder
+named after its own pins and source, so that a line changed in it does not build kube-apiserver anew.
 
 What it refuses: it brings no Go and no ready-made binaries. Without a new enough Go it says so in one line and exits 0,
 because the rest of the project does not need Kubernetes; a build that fails exits 1.
@@ -37,6 +39,8 @@ class Binary:
     """The required module whose version the program reports."""
     stamps: tuple[str, ...] = ()
     """Linker `-X` settings; `{version}`, `{major}` and `{minor}` are filled in from the pin."""
+    ours: bool = False
+    """Its source is in the module folder; all others are `tool`s of theirs."""
 
 
 _KUBERNETES_STAMPS = (
@@ -62,13 +66,20 @@ BINARIES: Mapping[str, Binary] = {
         stamps=("helm.sh/helm/v4/internal/version.version={version}",),
     ),
     "kwok": Binary(package="sigs.k8s.io/kwok/cmd/kwok", module="kwok", requires="sigs.k8s.io/kwok"),
+    "informers": Binary(package=".", module="informers", requires="k8s.io/client-go", ours=True),
 }
 
 
-def folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The cache folder of exactly these pins. It need not exist."""
+def folder(environment: Mapping[str, str] = os.environ, *, of: str = "") -> Path:
+    """The cache folder of exactly these pins; `of` names a program of ours. It need not exist."""
+    ours = {binary.module for binary in BINARIES.values() if binary.ours}
+    if of and BINARIES[of].ours:
+        found = [*(MODULES / BINARIES[of].module).glob("*.*")]
+    else:
+        found = [path for name in ("go.mod", "go.sum") for path in MODULES.glob(f"*/{name}")]
+        found = [path for path in found if path.parent.name not in ours]
     digest = hashlib.sha256()
-    for path in sorted([*MODULES.glob("*/go.mod"), *MODULES.glob("*/go.sum")]):
+    for path in sorted(found):
         digest.update(f"{path.relative_to(MODULES)}\n".encode() + path.read_bytes())
     return cache(environment) / digest.hexdigest()[:12]
 
@@ -76,7 +87,7 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
 def locate(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The executable `name`: from `KUBEBUILDER_ASSETS` if it is there, else as built from these pins, else None."""
     assets = environment.get(ASSETS)
-    for place in ([Path(assets)] if assets else []) + [folder(environment)]:
+    for place in ([Path(assets)] if assets else []) + [folder(environment, of=name)]:
         path = place / name
         if executable(path):
             return path
@@ -109,12 +120,12 @@ def missing_go() -> str | None:
 
 
 def build(name: str, *, jobs: int | None = None) -> Path:
-    """Build one program into `folder()` and return its path. Raises `CalledProcessError` with what Go said."""
+    """Build one program into its `folder` and return its path. Raises `CalledProcessError` with what Go said."""
     binary = BINARIES[name]
     pinned = version(binary)
     major, minor = pinned.removeprefix("v").split(".")[:2]
     stamps = [f"-X {stamp.format(version=pinned, major=major, minor=minor)}" for stamp in binary.stamps]
-    target = folder() / name
+    target = folder(of=name) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{name}.{os.getpid()}")
     command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w", *stamps])]
@@ -156,7 +167,8 @@ def main(arguments: Sequence[str]) -> int:
             said = [line for line in failure.stderr.splitlines() if not line.startswith("go: downloading ")]
             print(*said, f"kubernetes: FAILED to build {name}; see the lines above", sep="\n", file=sys.stderr)
             return 1
-    print(folder())
+    for place in dict.fromkeys(folder(of=name) for name in options.names or BINARIES):
+        print(place)
     return 0
 
 

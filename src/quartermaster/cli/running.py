@@ -33,6 +33,7 @@ from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
@@ -111,6 +112,8 @@ async def serve(settings: Settings, plane: ControlPlane | None = None) -> bool:
         served = real(plane) if plane else embedded(port=settings.port, folder=settings.folder, clock=clock)
         server = await stack.enter_async_context(served)
         endpoints = HttpServer((parts := Parts(server.connect, settings, clock)).endpoints.handle)
+        if server.server is not None:
+            await attach(server.server, parts.player, clock=clock)
         await endpoints.start()
         stack.push_async_callback(endpoints.stop)
         parts.endpoints.address = f"127.0.0.1:{endpoints.port}"

@@ -19,6 +19,7 @@ from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpTransport
 from quartermaster.local.apiserver.identity import Identity
 from quartermaster.local.apiserver.local import LocalApi
+from quartermaster.local.apiserver.server import ApiServer
 from quartermaster.local.client import LocalClient
 from quartermaster.local.real.controlplane import ControlPlane
 from quartermaster.model.errors import InvalidInput
@@ -36,6 +37,8 @@ class Served:
     url: str
     identity: Identity
     connect: Connect
+    server: ApiServer | None = None
+    """The embedded one itself."""
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +51,7 @@ async def embedded(*, port: int, folder: Path | None, clock: Clock) -> AsyncIter
             await stack.enter_async_context(api)
         assert api.http is not None, "a port was given"
         assert api.identity is not None, "a server on a port has an identity"
-        yield Served(api.http.url, api.identity, lambda agent: LocalClient(api.server.handle, agent=agent))
+        yield Served(api.http.url, api.identity, lambda agent: LocalClient(api.server.handle, agent=agent), api.server)
 
 
 @contextlib.contextmanager

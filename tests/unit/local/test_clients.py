@@ -1,14 +1,24 @@
 """helm and kube-scheduler, built from their own source, against the embedded API. In the lane `kubernetes`."""
 
+import asyncio
 import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from quartermaster.controllers.scheduler.scheduler import Scheduler
+from quartermaster.local.client import LocalClient
+from quartermaster.local.clock import WallClock
+from quartermaster.local.controllers.manager import AGENT, Manager
+from quartermaster.local.controllers.registry import CONTROLLERS
+from quartermaster.local.fleet.presets import parse
 from quartermaster.testing.kubernetes import served
+from quartermaster.testing.machines import machines
+from tests.kubernetes.programs import Program
 from tools.kubernetes.binaries import locate
 
 pytestmark = pytest.mark.kubernetes
@@ -35,17 +45,57 @@ def asked(kubeconfig: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_helm_installs_upgrades_and_uninstalls(kubeconfig: Path) -> None:
+def test_helm_installs_upgrades_rolls_back_and_uninstalls(kubeconfig: Path) -> None:
     helm, kubectl, chart = program("helm"), program("kubectl"), kubeconfig.parent / "demo"
+
+    def replicas() -> int:
+        found: Any = json.loads(asked(kubeconfig, kubectl, "get", "deployment", "release-demo", "-o", "json"))
+        return int(found["spec"]["replicas"])
+
+    def revisions() -> list[tuple[int, str]]:
+        found = json.loads(asked(kubeconfig, helm, "history", "release", "-o", "json"))
+        return [(item["revision"], item["status"]) for item in found]
+
     asked(kubeconfig, helm, "create", str(chart))
+    rehearsed = asked(kubeconfig, helm, "install", "release", str(chart), "--dry-run=server")
+    assert "STATUS: pending-install" in rehearsed
+    assert "release-demo" not in asked(kubeconfig, kubectl, "get", "deployments", "-o", "name")
     assert "STATUS: deployed" in asked(kubeconfig, helm, "install", "release", str(chart))
-    assert "release-demo" in asked(kubeconfig, kubectl, "get", "deployments")
+    assert replicas() == 1
     asked(kubeconfig, helm, "upgrade", "release", str(chart), "--set", "replicaCount=3")
-    found = json.loads(asked(kubeconfig, kubectl, "get", "deployment", "release-demo", "-o", "json"))
-    assert found["spec"]["replicas"] == 3
+    assert replicas() == 3
     assert json.loads(asked(kubeconfig, helm, "list", "-o", "json"))[0]["revision"] == "2"
+    asked(kubeconfig, helm, "rollback", "release", "1")
+    assert replicas() == 1
+    assert revisions() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+    assert "kind: Deployment" in asked(kubeconfig, helm, "get", "manifest", "release")
     asked(kubeconfig, helm, "uninstall", "release")
     assert json.loads(asked(kubeconfig, kubectl, "get", "deployments", "-o", "json"))["items"] == []
+    assert asked(kubeconfig, kubectl, "get", "secrets", "-l", "owner=helm", "-o", "name") == ""
+
+
+async def test_helm_waits_until_what_it_installs_is_ready(tmp_path: Path) -> None:
+    clock, kubeconfig, chart = WallClock(), tmp_path / "config", str(tmp_path / "demo")
+    fleet = parse("pools: [{preset: cpu, name: c, count: 1}]", "test")
+    controllers = tuple(each for each in CONTROLLERS if each.name != "node-lifecycle")
+    async with (
+        machines(fleet, clock=clock, port=0, kubeconfig=kubeconfig) as cluster,
+        Manager(LocalClient(cluster.server.handle, agent=AGENT), controllers, clock=clock) as manager,
+    ):
+        scheduler = Scheduler(LocalClient(cluster.server.handle, agent="scheduler"), clock=clock)
+        working = [asyncio.create_task(work) for work in (manager.run(), scheduler.run())]
+        try:
+            helm = Program("helm", kubeconfig)
+            await helm("create", chart)
+            await helm("install", "release", chart, "--wait", "--timeout=40s", "--set", "replicaCount=2")
+            found = await cluster.get("/apis/apps/v1/namespaces/default/deployments/release-demo")
+            assert found["status"]["readyReplicas"] == 2
+            await helm("uninstall", "release", "--wait", "--timeout=40s")
+            assert await cluster.names("/apis/apps/v1/namespaces/default/deployments") == []
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
 
 
 def test_the_stock_scheduler_binds_a_pod(kubeconfig: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quartermaster.local.apiserver import discovery
+from quartermaster.local.apiserver import discovery, openapi_protobuf
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import encode
 from quartermaster.local.apiserver.errors import ApiError, Json, method_not_allowed, no_such_path, page_not_found
@@ -55,6 +55,8 @@ class Documents:
 
     def _described(self, request: Request, rest: list[str]) -> Response:
         accept = request.headers.get("accept", "*/*") or "*/*"
+        if rest == ["v2"] and any(form in accept for form in openapi_protobuf.ASKED):
+            return Response(200, self._openapi.v2_protobuf(), openapi_protobuf.MEDIA)
         if not ("json" in accept or "*/*" in accept or "application/*" in accept):
             raise ApiError(406, "NotAcceptable", "only application/json is served")
         if rest == ["v2"]:

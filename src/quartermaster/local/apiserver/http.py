@@ -14,7 +14,8 @@ from aiohttp import web
 from yarl import URL
 
 from quartermaster.local.apiserver.errors import ApiError
-from quartermaster.local.apiserver.transport import Handler, Request, Response
+from quartermaster.local.apiserver.kubelets import CHANNELS
+from quartermaster.local.apiserver.transport import Handler, Request, Response, Talk
 
 _LARGE = 512 * 1024
 MOST_BYTES = 3 * 1024 * 1024
@@ -31,6 +32,7 @@ class HttpServer:
         self._host = host
         self.port = port
         self._tls = tls
+        self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -40,8 +42,8 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen; raises OSError if the port is taken."""
-        server = web.Server(self._serve, access_log=None, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.5)
+        self._server = web.Server(self._serve, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner,
@@ -56,9 +58,17 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Close all connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None:
+            return
+        assert self._server is not None, "a runner runs it"
+        transports = [connection.transport for connection in self._server.connections]
+        await self._runner.cleanup()
+        self._runner = None
+        # TLS waits for the client's goodbye before it lets a socket go; nobody is left here to wait with it.
+        for transport in transports:
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.content_length is not None and request.content_length > MOST_BYTES:
@@ -71,16 +81,20 @@ class HttpServer:
             lower = name.lower()
             headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
         path, _, query = request.raw_path.partition("?")
+        pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
         response = await self._handler(
             Request(
                 method=request.method,
                 path=path,
-                query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+                query=dict(pairs),
                 headers=headers,
                 body=body,
                 remote=True,
+                pairs=pairs,
             )
         )
+        if response.talk is not None:
+            return await _converse(request, response.talk)
         if response.stream is None:
             return _sent(response)
         return await self._stream(request, response, response.stream)
@@ -102,6 +116,32 @@ class HttpServer:
                 if request.transport is not None and not request.transport.is_closing():
                     raise
         return sent
+
+
+async def _converse(request: web.BaseRequest, talk: Talk) -> web.StreamResponse:
+    """A WebSocket on which the first byte of each message is its channel."""
+    socket = web.WebSocketResponse(protocols=CHANNELS)
+    await socket.prepare(request)
+    try:
+        await talk(_SocketChannels(socket))
+    except ConnectionError:
+        pass  # the client has gone, and with it the conversation
+    finally:
+        await socket.close()
+    return socket
+
+
+class _SocketChannels:
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
+        async for message in self._socket:
+            if isinstance(message.data, bytes) and message.data:
+                yield message.data[0], message.data[1:]
+
+    async def send(self, channel: int, data: bytes) -> None:
+        await self._socket.send_bytes(bytes((channel,)) + data)
 
 
 def _sent(response: Response) -> web.Response:

@@ -57,7 +57,10 @@ class Subresource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One resource in one version. `custom` is the schema holder of a custom resource, else None."""
+    """One resource in one version.
+
+    `custom` is the schema holder of a custom resource, `backend` who answers for an aggregated one, else None.
+    """
 
     group: str
     version: str
@@ -72,6 +75,7 @@ class Kind:
     columns: tuple[Column, ...] = ()
     storage_hash: str = ""
     custom: Any = None
+    backend: Any = None
     list_kind: str = ""
 
     @property

@@ -1,7 +1,7 @@
 """OpenAPI documents: the published ones for built-in groups, made ones for custom resources.
 
 Version 3 has an index and a document per group version, each under a hash so that clients may keep it; version 2 is
-one document, JSON only (a client that wants protobuf gets 406 and falls back, as kubectl does).
+one document, in JSON or, its types only, in protobuf (openapi_protobuf.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from quartermaster.local.apiserver.codec import encode
+from quartermaster.local.apiserver import openapi_protobuf
+from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.errors import Json, no_such_path
 from quartermaster.local.apiserver.kinds import Kind, Registry
 from quartermaster.local.apiserver.shipped import kubernetes_version, shipped
@@ -27,6 +28,7 @@ class OpenApi:
         self._documents: dict[str, bytes] = {}
         self._builtin: dict[str, Any] | None = None
         self._v2: tuple[int, bytes] | None = None
+        self._v2_protobuf: tuple[int, bytes] | None = None
 
     def index(self) -> Json:
         """``GET /openapi/v3``."""
@@ -96,6 +98,12 @@ class OpenApi:
                     document["definitions"][name + "List"] = _list_schema(kind, name, "#/definitions/")
             self._v2 = (self._registry.generation, encode(document))
         return self._v2[1]
+
+    def v2_protobuf(self) -> bytes:
+        """The types of version 2 for client-go."""
+        if self._v2_protobuf is None or self._v2_protobuf[0] != self._registry.generation:
+            self._v2_protobuf = (self._registry.generation, openapi_protobuf.document(load(self.v2())))
+        return self._v2_protobuf[1]
 
 
 def definition_name(kind: Kind) -> str:

@@ -1,14 +1,10 @@
-"""Subresources of pods: binding, eviction, logs.
+"""Subresources of pods that change them: binding, eviction.
 
 A binding writes the node's name once and says so in a condition; like the real server it leaves managedFields alone.
-An eviction is a delete that a PodDisruptionBudget may refuse (429). Logs are whatever the one who runs the pods
-provides: `LogSource` is the door, and without one a pod has none.
+An eviction is a delete that a PodDisruptionBudget may refuse (429). What a kubelet is asked for is kubelets.py's.
 """
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
@@ -20,23 +16,6 @@ from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
 
 BUDGETS = "poddisruptionbudgets.policy"
-
-
-@dataclass(frozen=True, slots=True)
-class LogRequest:
-    """Which log of which pod: as the query of ``GET .../log`` says."""
-
-    pod: Json
-    container: str
-    follow: bool
-    previous: bool
-    tail: int | None
-    since_seconds: int | None
-    timestamps: bool
-    limit_bytes: int | None
-
-
-LogSource = Callable[[LogRequest], AsyncIterator[bytes]]
 
 
 def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> None:
@@ -164,42 +143,4 @@ def _too_many(message: str, budget: Json, *, retry: int) -> ApiError:
         "Cannot evict pod as it would violate the pod's disruption budget.",
         details={"causes": [{"reason": "DisruptionBudget", "message": message}]},
         retry_after=retry or None,
-    )
-
-
-def log_request(pod: Json, query: dict[str, str]) -> LogRequest:
-    """Which log is asked for; raises ApiError 400 if the container is not clear."""
-    spec = pod.get("spec", {})
-    names = [
-        item["name"]
-        for group in ("containers", "initContainers", "ephemeralContainers")
-        for item in spec.get(group) or ()
-    ]
-    name = query.get("container", "")
-    pod_name = pod["metadata"]["name"]
-    if not name:
-        containers = [item["name"] for item in spec.get("containers") or ()]
-        if len(containers) != 1:
-            raise bad_request(
-                f"a container name must be specified for pod {pod_name}, choose one of: [{' '.join(containers)}]"
-            )
-        name = containers[0]
-    elif name not in names:
-        raise bad_request(f"container {name} is not valid for pod {pod_name}")
-
-    def number(key: str) -> int | None:
-        try:
-            return int(query[key]) if key in query else None
-        except ValueError:
-            raise bad_request(f"{key}: Invalid value: {query[key]!r}") from None
-
-    return LogRequest(
-        pod=pod,
-        container=name,
-        follow=query.get("follow") == "true",
-        previous=query.get("previous") == "true",
-        tail=number("tailLines"),
-        since_seconds=number("sinceSeconds"),
-        timestamps=query.get("timestamps") == "true",
-        limit_bytes=number("limitBytes"),
     )

@@ -11,9 +11,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from quartermaster.local.apiserver import bodies, managers, pods, reading
+from quartermaster.local.apiserver import bodies, kubelets, managers, pods, reading
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.admission_builtin import install as install_builtin
+from quartermaster.local.apiserver.aggregation import Aggregation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
 from quartermaster.local.apiserver.conversion import convert
@@ -77,7 +78,8 @@ class Settings:
     watch_timeout: float = 1800.0
     authorizer: Authorizer | None = None
     """Who may do what; None: everyone everything (`LocalApi` puts roles and bindings in its place)."""
-    log_source: pods.LogSource | None = None
+    kubelets: kubelets.Kubelets = kubelets.nobody
+    """Who plays the nodes."""
     version: str = ""
 
 
@@ -96,6 +98,8 @@ class ApiServer:
         self.metrics = Metrics(self.cluster)
         self.protobuf = Protobuf()
         self.documents = Documents(self.cluster, self.metrics, release=self.settings.version)
+        self.aggregation = Aggregation(self.cluster)
+        self.admission.mutating.append(self.aggregation.admit)
         self.created: list[Callable[[Kind, Written], None]] = []
         """Called after an object was made, before the answer is sent."""
         self.audit: Callable[[Request, User, Response, float], None] | None = None
@@ -158,6 +162,7 @@ class ApiServer:
         parts = request.segments()
         if request.method not in _VERBS:
             raise method_not_allowed()
+        self.aggregation.check(parts)
         route = route_of(self.cluster.registry, parts)
         if route is None:
             self._authorize_path(request, user)
@@ -189,6 +194,9 @@ class ApiServer:
         if asked or (route.watch and verb in ("list", "get")):
             verb = "watch"
         self._authorize(user, route, verb)
+        if kind.backend is not None:
+            response: Response = await kind.backend(request)
+            return response
         if kind.plural in REVIEWS or kind.table == "bindings":
             return await self._question(request, user, route)
         if route.sub is not None:
@@ -495,6 +503,8 @@ class ApiServer:
             return await act(request, user, route, subresource=sub.name)
         if sub.name == "scale":
             return await self._scale(request, user, route, verb)
+        if sub.name == "proxy":
+            return await kubelets.proxy(self.cluster, self.settings.kubelets, route, request)
         if kind.table == "pods":
             return await self._pod(request, user, route, sub.name)
         if sub.name == "token":
@@ -503,10 +513,8 @@ class ApiServer:
 
     async def _pod(self, request: Request, user: User, route: Route, name: str) -> Response:
         target = self._target(request, user, route)
-        if name == "log":
-            return await self._log(request, route)
         if name not in ("binding", "eviction"):
-            raise ApiError(501, "NotImplemented", f"pods/{name} is not served by the local API")
+            return await self._kubelet(request, route)
         body = bodies.read(request, self.protobuf)
         if not isinstance(body, dict):
             raise bad_request(f"the body of pods/{name} is an object")
@@ -516,22 +524,15 @@ class ApiServer:
             await pods.evict(self.cluster, self.admission, self.deleter, target, body)
         return _created()
 
-    async def _log(self, request: Request, route: Route) -> Response:
+    async def _kubelet(self, request: Request, route: Route) -> Response:
+        """What the pod's kubelet answers."""
         value = self.cluster.object("pods", (route.namespace, route.name))
         if value is None:
             raise not_found("pods", "", route.name)
-        wanted = pods.log_request(value, dict(request.query))
-        source = self.settings.log_source
-        if source is None or not value["spec"].get("nodeName"):
-            if not value["spec"].get("nodeName"):
-                return Response(200, b"", "text/plain")
-            raise bad_request(
-                f'container "{wanted.container}" in pod "{route.name}" is waiting to start: ContainerCreating'
-            )
-        stream = source(wanted)
-        if wanted.follow:
-            return Response(200, content_type="text/plain", stream=stream)
-        return Response(200, b"".join([part async for part in stream]), "text/plain")
+        assert route.sub is not None, "the caller has looked"
+        if route.sub.name == "log":
+            return await kubelets.logs(self.cluster, self.settings.kubelets, value, request.query)
+        return await kubelets.converse(self.cluster, self.settings.kubelets, value, route.sub.name, request)
 
     async def _scale(self, request: Request, user: User, route: Route, verb: str) -> Response:
         kind = route.kind

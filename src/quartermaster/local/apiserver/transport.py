@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from quartermaster.local.apiserver.codec import encode, load
@@ -40,6 +40,8 @@ class Request:
     """In process, whom the caller says it is; nobody said means the administrator."""
     remote: bool = False
     """Came over a socket, and has to show a token."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The query with names that are there more than once, such as ``command``."""
 
     @classmethod
     def of(cls, method: str, target: str, body: Any = None, *, content_type: str = JSON, **headers: str) -> Request:
@@ -47,12 +49,14 @@ class Request:
         parts = urlsplit(target)
         raw = body if isinstance(body, bytes) else b"" if body is None else encode(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        pairs = tuple(parse_qsl(parts.query, keep_blank_values=True))
         return cls(
             method=method,
             path=parts.path,
-            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            query=dict(pairs),
             headers=({"content-type": content_type} if raw else {}) | named,
             body=raw,
+            pairs=pairs,
         )
 
     def segments(self) -> list[str]:
@@ -60,15 +64,29 @@ class Request:
         return [unquote(part) for part in self.path.strip("/").split("/")] if self.path.strip("/") else []
 
 
+class Channels(Protocol):
+    """A conversation in numbered channels, both ways, until one side ends it."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
+        """What the client says: (channel, bytes)."""
+
+    async def send(self, channel: int, data: bytes) -> None:
+        """Say something to the client."""
+
+
+Talk = Callable[[Channels], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class Response:
-    """One answer: `body`, or `stream` if it goes on."""
+    """One answer: `body`, or `stream` if it goes on, or `talk` if it is a conversation."""
 
     status: int
     body: bytes = b""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
+    talk: Talk | None = None
     warnings: list[str] = field(default_factory=list)
     """One ``Warning`` header each."""
 

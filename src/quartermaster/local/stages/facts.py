@@ -206,6 +206,8 @@ def _containers(
                     "finishedAt": stamp(facts.now),
                 }
             }
+        elif old.get("lastState"):
+            status["lastState"] = old["lastState"]
         found.append(status)
     return found or None
 
