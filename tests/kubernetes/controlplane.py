@@ -155,3 +155,26 @@ def _ends(place: Path) -> str:
         f"{log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         for log in sorted(place.glob("*.log"))
     )
+
+
+@contextlib.contextmanager
+def controller_manager(server: Server, *, program: Path, folder: Path) -> Iterator[None]:
+    """A kube-controller-manager for `server`, for as long as the `with` block.
+
+    All its controllers run, at their defaults, but those that need a cloud or volumes.
+    """
+    config = folder / "controller-manager.json"
+    config.write_text(server.kubeconfig(), encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        _launch(
+            stack,
+            folder / "kube-controller-manager.log",
+            str(program),
+            f"--kubeconfig={config}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--controllers=*,-persistentvolume-binder-controller,-ttl-controller",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+        )
+        yield

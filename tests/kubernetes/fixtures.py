@@ -14,7 +14,7 @@ from tests.kubernetes.controlplane import running
 from tests.kubernetes.server import Server, from_kubeconfig
 from tools.kubernetes.binaries import locate
 
-PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm")
+PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm", "kube-controller-manager")
 """What `make test-kubernetes` builds. The server needs the first two; tests of clients the others too."""
 
 

@@ -10,21 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from quartermaster.local.apiserver.codec import load, timestamp
+from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.transport import Handler, Request, User
+from quartermaster.local.controllers.events import Note, Recorder
 from quartermaster.local.controllers.objects import Json, Key, Objects, Resource, key_of
-from quartermaster.local.controllers.pods import short_hash
 from quartermaster.local.controllers.writes import Create, Outcome, Update, Write, soonest
 
 _log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 _MANAGER = "fieldManager=kube-controller-manager"
+_MERGE = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Controller:
     name: str
     reconcile: Callable[[Objects, Key, float], Outcome]
     watches: tuple[Watch, ...]
+    source: str = ""
+    """Who tells its events, if not NAME-controller."""
 
 
 Item = tuple[str, Key]
@@ -71,6 +73,7 @@ class Manager:
         self._timers: dict[Item, float] = {}
         self._failures: dict[Item, int] = {}
         self._gone: set[str] = set()
+        self._recorder = Recorder()
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.choose: Callable[[list[Item]], Item] | None = None
@@ -245,11 +248,18 @@ class Manager:
         """Make the writes in order; returns why one could not be made, after which none is."""
         for write in outcome.writes:
             code, body = await self._write(write, item[0])
-            if code < 400 or (code == 409 and isinstance(write, Create)):
+            if code < 400:
+                for note in write.notes:
+                    name = write.value["metadata"].get("name") or body["metadata"]["name"]
+                    await self._tell(item[0], replace(note, message=note.message.replace("{name}", name)))
+                continue
+            if code == 409 and isinstance(write, Create):
                 continue
             message = str(body.get("message", code))
             if code in (403, 422):
-                await self._complain(item, write, message)
+                if isinstance(write, Create) and write.complaint is not None:
+                    said = write.complaint.message.replace("{error}", message)
+                    await self._tell(item[0], replace(write.complaint, message=said))
                 for other in outcome.refused(message) if outcome.refused is not None else ():
                     await self._write(other, item[0])
             return message
@@ -276,40 +286,30 @@ class Manager:
             self._heard(resource, body)
         return code, body
 
-    async def _complain(self, item: Item, write: Write, message: str) -> None:
-        """An event on the object, where ``kubectl describe`` shows it; the same complaint is made once."""
-        owners = write.value["metadata"].get("ownerReferences") or [
-            write.value["metadata"] | {"kind": write.resource.kind}
-        ]
-        owner, now = owners[0], timestamp(self._clock())
-        namespace = item[1][0] or "default"
-        verb = {Create: "create", Update: "update"}.get(type(write), "delete")
-        about = {
-            "kind": owner["kind"],
-            "name": owner.get("name", ""),
-            "namespace": namespace,
-            "uid": owner.get("uid", ""),
-        }
-        said = re.sub(r'"[^"]*"', "", message)  # names in it are those of objects that never were
-        event = {
-            "metadata": {"name": f"{item[1][1]}.{short_hash([about, said])}", "namespace": namespace},
-            "involvedObject": about | ({"apiVersion": owner["apiVersion"]} if "apiVersion" in owner else {}),
-            "reason": f"Failed{verb.capitalize()}",
-            "message": f"Error: cannot {verb} {write.resource.kind}: {message}",
-            "type": "Warning",
-            "source": {"component": f"{item[0]}-controller"},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        await self._ask("POST", f"/api/v1/namespaces/{namespace}/events", event, by=item[0])
+    async def _tell(self, controller: str, note: Note) -> None:
+        """An event, where ``kubectl describe`` shows it. One that cannot be told is nobody's trouble."""
+        source = self._controllers[controller].source or f"{controller}-controller"
+        telling = self._recorder.tell(source, note, self._clock())
+        if telling is None:
+            return
+        path = f"/api/v1/namespaces/{telling.namespace}/events"
+        if not telling.name:
+            await self._ask("POST", path, telling.body, by=controller)
+            return
+        target = f"{path}/{telling.name}"
+        request = self._request("PATCH", target, telling.body, by=controller, content_type=_MERGE)
+        if (await self._handler(request)).status == 404:
+            self._recorder.lost(telling)
+            await self._tell(controller, note)
 
     async def _ask(self, method: str, target: str, body: Any = None, *, by: str = "") -> tuple[int, Json]:
         response = await self._handler(self._request(method, target, body, by=by))
         return response.status, load(response.body)
 
-    def _request(self, method: str, target: str, body: Any = None, *, by: str = "") -> Request:
-        request = Request.of(method, target, body)
+    def _request(
+        self, method: str, target: str, body: Any = None, *, by: str = "", content_type: str = "application/json"
+    ) -> Request:
+        request = Request.of(method, target, body, content_type=content_type)
         request.user = User(f"system:serviceaccount:kube-system:{by or 'kube'}-controller", ("system:masters",))
         return request
 
