@@ -23,6 +23,7 @@ from quartermaster.local.controllers.writes import Create, Outcome, Update, Writ
 
 _log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
+_LONGEST_RELIST = 30.0
 _MANAGER = "fieldManager=kube-controller-manager"
 _MERGE = "application/merge-patch+json"
 
@@ -145,8 +146,9 @@ class Manager:
     # What is heard
 
     async def _relist(self, resource: Resource) -> str:
-        response = await self._ask("GET", resource.path())
-        body = response[1]
+        code, body = await self._ask("GET", resource.path())
+        if code >= 400:
+            raise OSError(f"list of {resource.plural}: {code} {body.get('message', '')}")
         listed = {}
         for value in body["items"]:
             value["kind"], value["apiVersion"] = resource.kind, resource.api_version
@@ -159,26 +161,35 @@ class Manager:
         return str(body["metadata"]["resourceVersion"])
 
     async def _follow(self, resource: Resource, revision: str) -> None:
-        """The watch of one resource, and another list when the server has forgotten where it was."""
+        """The watch of one resource, and another list, as often as it takes, when it cannot go on."""
+        failures = 0
         while True:
-            target = f"{resource.path()}?watch=1&resourceVersion={revision}&allowWatchBookmarks=true"
-            response = await self._handler(self._request("GET", target))
-            ended = response.stream is None
-            if response.stream is not None:
-                async for event in _events(response.stream):
-                    if event["type"] == "ERROR":
-                        ended = True
-                        break
-                    value = event["object"]
-                    revision = value["metadata"]["resourceVersion"]
-                    if event["type"] == "DELETED":
-                        self._lost(resource, value)
-                        self._gone.discard(value["metadata"]["uid"])
-                    elif event["type"] != "BOOKMARK":
-                        self._heard(resource, value)
-            if ended:
-                revision = await self._relist(resource)
+            try:
+                revision = await self._listen(resource, revision or await self._relist(resource))
+                failures = 0
+            except OSError as wrong:
+                _log.warning("%s: %s", resource.plural, wrong)
+                failures, revision = failures + 1, ""
+                await self._sleep(min(_LONGEST_RELIST, _FIRST_WAIT * 2 ** min(failures - 1, 16)))
             await asyncio.sleep(0)
+
+    async def _listen(self, resource: Resource, revision: str) -> str:
+        """One watch until it ends; returns where the next one begins, empty if only a list can say."""
+        target = f"{resource.path()}?watch=1&resourceVersion={revision}&allowWatchBookmarks=true"
+        response = await self._handler(self._request("GET", target))
+        if response.stream is None:
+            return ""
+        async for event in _events(response.stream):
+            if event["type"] == "ERROR":
+                return ""
+            value = event["object"]
+            revision = value["metadata"]["resourceVersion"]
+            if event["type"] == "DELETED":
+                self._lost(resource, value)
+                self._gone.discard(value["metadata"]["uid"])
+            elif event["type"] != "BOOKMARK":
+                self._heard(resource, value)
+        return str(revision)
 
     def _heard(self, resource: Resource, value: Json) -> None:
         if value["metadata"]["uid"] in self._gone:
