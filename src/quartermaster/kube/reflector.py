@@ -126,7 +126,8 @@ class Reflector(Generic[T]):
             except Refused as refused:
                 if refused.code != 410 or not limit:
                     raise
-                token, limit = "", 0  # the pages took too long; now all at once
+                token, limit = "", 0  # the pages took too long; now all at once, and what they said may be gone
+                seen.clear()
                 continue
             items, unreadable, version, token = self._view.page(raw)
             for item in items:
