@@ -140,10 +140,7 @@ class Reflector(Generic[T]):
 
     def _listed_one(self, key: Key, item: T, version: str, seen: dict[Key, int]) -> None:
         """A list is the truth: another version is taken even if its number is smaller, as after a restored backup."""
-        number = _number(version)
-        if key in seen and 0 < number <= seen[key]:
-            return
-        seen[key] = number
+        seen[key] = _number(version)
         known = self.objects.get(key)
         if known is None or self._view.version(known) != version:
             self._tell(key, item)
@@ -240,8 +237,6 @@ class Reflector(Generic[T]):
             return
         if event.type == "DELETED":
             self._bury(key, number)
-            if seen is not None:
-                seen.pop(key, None)
             if key in self.objects:
                 self._tell(key, None)
         elif seen is not None:

@@ -282,10 +282,11 @@ async def test_old_news_among_initial_events_is_no_news() -> None:
     events: list[Step] = [
         *(event("MODIFIED", "a", 9), event("ADDED", "a", 5)),
         *(event("ADDED", "b", 6), event("DELETED", "b", 8), event("ADDED", "b", 6)),
+        *(event("ADDED", "c", 9), event("DELETED", "c", 8)),
     ]
     api = Written(clock, lists=[], watches=[[*events, mark(10, initial=True), float("inf")]])
     async with reflecting(api, clock, streaming=True) as (reflector, told):
-        assert told == ["+a", "+b", "-b"]
+        assert told == ["+a", "+b", "-b", "+c"]
         assert reflector.objects["default", "a"]["metadata"]["resourceVersion"] == "9"
 
 
