@@ -142,7 +142,7 @@ def _priority(
         value = value if isinstance(value, int) else CLASSES.get(name, given)
         missing = "" if value is not None else ", whose value is not known here"
         return name, value, f"priority {name}: as it says{missing}"
-    if given is not None:
+    if given:  # 0 is what an API server writes where nobody has said anything
         return "", given, f"priority {given}: as its pods say"
     return kind.priority, CLASSES[kind.priority], f"priority {kind.priority}: default of the kind {kind.kind}"
 
@@ -231,6 +231,11 @@ def placed(role: Role, *speakers: Json | None) -> Role:
     return Role.split(
         role.name, parts, least=-(-role.min // size), most=role.max, topology=near, template=role.template
     )
+
+
+def nearness(value: Json | None) -> bool:
+    """Whether an object or pod template asks for its pods to be near each other, all of them or in segments."""
+    return closeness(value) is not None or _segment((value,))[1] is not None
 
 
 def _segment(speakers: Sequence[Json | None]) -> tuple[int, Closeness | None]:
