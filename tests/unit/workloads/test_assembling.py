@@ -95,6 +95,12 @@ def test_pods_that_name_no_part_fill_them_in_order() -> None:
     assert {child.topology for child in tree.root.children} == {TopologyConstraint(topology="net", required="rack")}
 
 
+def test_nothing_is_waited_for_when_all_are_there_in_other_roles_than_expected() -> None:
+    two = group(Role.of("head", 1), Role.of("worker", 2))
+    assert shape(assembled(two, pods(3, "head")).root) == (3, 3)
+    assert assembled(two, pods(2, "head")).missing == (("worker", 2),)
+
+
 def test_any_pods_of_a_pooled_group() -> None:
     pooled = group(Role.of("a", 2), Role.of("b", 4, least=0), pooled=True)
     assert shape(assembled(pooled, pods(3, "b")).root) == (2, 3)
