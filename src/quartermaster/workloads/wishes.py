@@ -215,7 +215,8 @@ def topology_constraint(value: Json) -> Closeness | None:
 def placed(role: Role, *speakers: Json | None) -> Role:
     """The role with the nearness, and cut into the segments, that its pods or one of `speakers` ask for."""
     sources = (role.template, *speakers)
-    near = role.topology or closeness(role.template)
+    apart = any(part.topology is not None for part in role.parts)  # each part for itself: not all in one domain
+    near = role.topology or (None if apart else closeness(role.template))
     size, ask = _segment(sources)
     role = Role(
         name=role.name, min=role.min, desired=role.desired, max=role.max, topology=near, parts=role.parts,
