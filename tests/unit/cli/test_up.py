@@ -396,6 +396,18 @@ async def test_a_demo_day_goes_well() -> None:
         assert found["nodes"] == {"ready": 12, "total": 12}
 
 
+async def test_a_demo_day_is_the_same_twice() -> None:
+    async def places() -> list[tuple[str, str, str]]:
+        async with local(default_fleet(), demo=True) as it:
+            await it.after(2 * 3600)
+            pods = await it.pods("demo")
+            return [(name, api_pods.node_of(pod), pod["status"]["phase"]) for name, pod in pods.items()]
+
+    first = await places()
+    assert len(first) > 30
+    assert await places() == first
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
