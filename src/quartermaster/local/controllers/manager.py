@@ -274,6 +274,8 @@ class Manager:
                 for other in outcome.refused(message) if outcome.refused is not None else ():
                     await self._write(other, item[0])
             return message
+        for note in outcome.notes:
+            await self._tell(item[0], note)
         return ""
 
     async def _write(self, write: Write, controller: str) -> tuple[int, Json]:
