@@ -19,10 +19,10 @@ from typing import Any
 from quartermaster.cli import instance
 from quartermaster.controllers.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
+from quartermaster.local.apiserver.access import MASTER
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
 from quartermaster.local.apiserver.transport import Handler
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import WallClock

@@ -16,9 +16,9 @@ from quartermaster.cli.main import main
 from quartermaster.cli.running import Parts, Settings
 from quartermaster.cli.up import status_of
 from quartermaster.kube.api import Refused
+from quartermaster.local.apiserver.access import MASTER
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.server import MASTER
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
 from quartermaster.local.demo.day import shipped_day

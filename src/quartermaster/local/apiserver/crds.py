@@ -34,7 +34,7 @@ def install(server: ApiServer) -> None:
     definitions = _Definitions(server.cluster)
     server.cluster.store.listeners.append(definitions.changed)
     server.admission.mutating.append(definitions.admit)
-    server.created.append(definitions.established)
+    server.objects.created.append(definitions.established)
 
 
 class _Definitions:

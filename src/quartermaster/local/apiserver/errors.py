@@ -111,7 +111,7 @@ def not_found(resource: str, group: str, name: str) -> ApiError:
 
 def no_such_path() -> ApiError:
     """404 for a path that serves nothing."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 PAGE = "PageNotFound"
@@ -182,6 +182,23 @@ def unsupported_media(accepted: Sequence[str]) -> ApiError:
 def not_acceptable(offered: Sequence[str]) -> ApiError:
     """406."""
     return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(offered)}")
+
+
+def not_acceptable_kind(kind: str) -> ApiError:
+    """406 for protobuf of something that has no message."""
+    why = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+    return ApiError(406, "NotAcceptable", f"object {kind} {why}")
+
+
+def unavailable(offered: Sequence[str]) -> ApiError:
+    """406 as the real server's router says it, before anybody looks at parameters."""
+    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}"
+    return ApiError(406, "NotAcceptable", text, details={})
+
+
+def unsupported_patch() -> ApiError:
+    """415 as the real server's router says it, for patches of built-in kinds."""
+    return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:

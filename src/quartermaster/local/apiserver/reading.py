@@ -197,7 +197,7 @@ async def _follow(
     while True:
         if place < table.base:
             gone = expired(f"too old resource version: {place} ({table.compacted})").status()
-            yield b'{"type":"ERROR","object":' + encode(gone) + b"}\n"
+            yield view.line(b"ERROR", encode(gone))
             return
         start = place - table.base
         batch = table.log[start : start + _BATCH]
@@ -268,4 +268,4 @@ def _bookmark(view: View, revision: int, *, initial_end: bool = False) -> bytes:
         }
     elif view.form.shape == "metadata":
         value |= {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
-    return b'{"type":"BOOKMARK","object":' + encode(value) + b"}\n"
+    return view.line(b"BOOKMARK", encode(value))

@@ -1,0 +1,163 @@
+"""What is below an object and is not the object: status, scale, binding, eviction, log, finalize, token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quartermaster.local.apiserver import bodies, managers, pods
+from quartermaster.local.apiserver.admission import Admission
+from quartermaster.local.apiserver.answering import Answers
+from quartermaster.local.apiserver.calls import Call
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.codec import decode_yaml, encode, load
+from quartermaster.local.apiserver.deleting import Deleter
+from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, method_not_allowed, not_found
+from quartermaster.local.apiserver.garbage import Garbage
+from quartermaster.local.apiserver.objects import Objects, patch_of
+from quartermaster.local.apiserver.protobuf import Protobuf
+from quartermaster.local.apiserver.questions import Questions
+from quartermaster.local.apiserver.scale import scale_of, set_scale
+from quartermaster.local.apiserver.transport import Response
+from quartermaster.local.apiserver.writing import Target, Writer, Written
+
+_PARTS = frozenset(("status", "ephemeralcontainers", "resize", "approval", "finalize"))
+"""Those that are read and written as the whole object."""
+
+
+class Subresources:
+    """Acts on the parts of the objects of one cluster. Without a `log_source` pods have nothing to say."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        admission: Admission,
+        writer: Writer,
+        deleter: Deleter,
+        garbage: Garbage,
+        objects: Objects,
+        questions: Questions,
+        answers: Answers,
+        protobuf: Protobuf,
+        log_source: pods.LogSource | None,
+    ) -> None:
+        self._cluster = cluster
+        self._admission = admission
+        self._writer = writer
+        self._deleter = deleter
+        self._garbage = garbage
+        self._objects = objects
+        self._questions = questions
+        self._answers = answers
+        self._protobuf = protobuf
+        self._log_source = log_source
+
+    async def act(self, call: Call) -> Response:
+        """Do what the verb says with the part that the path names; raises ApiError 405 or 501 if it cannot."""
+        kind, sub = call.route.kind, call.route.sub
+        assert sub is not None, "the caller has looked"
+        if call.verb not in sub.verbs:
+            raise method_not_allowed()
+        if sub.name in _PARTS:
+            if call.verb == "get":
+                return self._objects.get(call)
+            if sub.name == "finalize":
+                return await self._finalize(call)
+            act = self._objects.update if call.verb == "update" else self._objects.patch
+            return await act(call, sub.name)
+        if sub.name == "scale":
+            return await self._scale(call)
+        if kind.table == "pods" and sub.name == "log":
+            return await self._log(call)
+        if kind.table == "pods" and sub.name in ("binding", "eviction"):
+            return await self._pod(call, sub.name)
+        if sub.name == "token":
+            return self._questions.token(call)
+        raise ApiError(501, "NotImplemented", f"{kind.plural}/{sub.name} is not served by the local API")
+
+    async def _pod(self, call: Call, name: str) -> Response:
+        target = call.target()
+        body = bodies.read(call.request, self._protobuf)
+        if not isinstance(body, dict):
+            raise bad_request(f"the body of pods/{name} is an object")
+        if name == "binding":
+            pods.bind(self._cluster, self._admission, target, body)
+        else:
+            await pods.evict(self._cluster, self._admission, self._deleter, target, body)
+        return self._answers.done(call)
+
+    async def _log(self, call: Call) -> Response:
+        value = self._cluster.object("pods", (call.route.namespace, call.route.name))
+        if value is None:
+            raise not_found("pods", "", call.route.name)
+        wanted = pods.log_request(value, dict(call.request.query))
+        source = self._log_source
+        if source is None or not value["spec"].get("nodeName"):
+            if not value["spec"].get("nodeName"):
+                return Response(200, b"", "text/plain")
+            raise bad_request(
+                f'container "{wanted.container}" in pod "{call.route.name}" is waiting to start: ContainerCreating'
+            )
+        stream = source(wanted)
+        if wanted.follow:
+            return Response(200, content_type="text/plain", stream=stream)
+        return Response(200, b"".join([part async for part in stream]), "text/plain")
+
+    async def _scale(self, call: Call) -> Response:
+        kind = call.route.kind
+        value = self._cluster.object(kind.table, (call.route.namespace, call.route.name))
+        if value is None:
+            raise not_found(kind.plural, kind.group, call.route.name)
+        if call.verb == "get":
+            return self._answers.sent(call, encode(scale_of(kind, value)))
+        target = call.target("scale")
+        media = bodies.media_type(call.request)
+        if media == "application/apply-patch+yaml":
+            return await self._apply_scale(call, target)
+        body = bodies.read(call.request, self._protobuf) if call.verb == "update" else None
+        if call.verb == "update" and not isinstance(body, dict):
+            raise bad_request("Scale: an object is required")
+        patch: Callable[[Json], Json] | None = None
+        if call.verb != "update":
+            patch = patch_of(kind, media, call.request.body, self._writer, scale=True)
+
+        def scaled(live: Json) -> Json:
+            wanted = body if patch is None else patch(scale_of(kind, live))
+            if not isinstance(wanted, dict):
+                raise bad_request("Scale: an object is required")
+            return set_scale(kind, live, wanted)
+
+        return self._scaled(call, await self._writer.update(target, scaled))
+
+    async def _apply_scale(self, call: Call, target: Target) -> Response:
+        """Applied replicas are owned as the field of the object that they are."""
+        kind = call.route.kind
+        scale = decode_yaml(call.request.body)
+        replicas = (scale.get("spec") or {}).get("replicas") if isinstance(scale, dict) else None
+        if replicas is None:
+            raise bad_request("Scale: spec.replicas is required")
+
+        def scaled(live: Json) -> Json:
+            wanted = set_scale(kind, {"metadata": {"name": call.route.name}}, {"spec": {"replicas": replicas}})
+            return managers.apply(
+                live,
+                wanted,
+                type_=self._writer.type_of(kind),
+                manager=target.options.manager,
+                subresource="scale",
+                force=target.options.force,
+                now=self._cluster.now(),
+                api_version=kind.api_version,
+            )
+
+        return self._scaled(call, await self._writer.update(target, scaled, applied=True))
+
+    def _scaled(self, call: Call, written: Written) -> Response:
+        after = load(written.record.raw) if written.record is not None else written.value
+        assert after is not None, "a write gives a record or, when dry, a value"
+        return self._answers.sent(call, encode(scale_of(call.route.kind, after)))
+
+    async def _finalize(self, call: Call) -> Response:
+        body = bodies.read_object(call.request, self._protobuf, call.route.kind)
+        finalizers = (body.get("spec") or {}).get("finalizers") or []
+        return self._answers.sent(call, await self._garbage.finalize_namespace(call.target(), list(finalizers)))
