@@ -195,16 +195,17 @@ class Informer:
     async def watch(self) -> None:
         """Take in what is there now."""
         response = await self.api.send("GET", f"pods?watch=true&resourceVersion={self.revision}&{self.query}")
-        if response.stream is None:
-            assert response.status == 410
-            await self.relist()
-            return
+        assert response.stream is not None
         async with aclosing(response.stream) as stream:  # type: ignore[type-var]
             try:
                 async with asyncio.timeout(0):
                     async for part in stream:
-                        for line in part.splitlines():
-                            self.take(json.loads(line))
+                        for event in map(json.loads, part.splitlines()):
+                            if event["type"] == "ERROR":
+                                assert event["object"]["code"] == 410
+                                await self.relist()
+                            else:
+                                self.take(event)
             except TimeoutError:
                 pass
 

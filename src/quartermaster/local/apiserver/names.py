@@ -25,7 +25,7 @@ _LABEL_1035_TEXT = (
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 _QUALIFIED_TEXT = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
@@ -84,20 +84,26 @@ def subdomain_problem(name: str) -> str:
 
 def label_key_problem(key: str) -> str:
     """``prefix/name``: keys of labels, annotations and finalizers, and resource names."""
+    if key.count("/") > 1:
+        optional = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return f"a valid label key {_QUALIFIED_TEXT}{optional}"
     prefix, slash, name = key.rpartition("/")
+    problems = []
     if slash and not prefix:
-        return "prefix part must be non-empty"
-    if prefix and subdomain_problem(prefix):
-        return "prefix part " + subdomain_problem(prefix)
+        problems.append("prefix part must be non-empty")
+    elif prefix and subdomain_problem(prefix):
+        problems.append(f"prefix part {subdomain_problem(prefix)}")
     if not name:
-        return "name part must be non-empty"
-    if len(name) > 63:
-        return "name part must be no more than 63 characters"
-    return "" if _QUALIFIED.fullmatch(name) else _QUALIFIED_TEXT
+        problems.append("name part must be non-empty")
+    elif len(name) > 63:
+        problems.append("name part must be no more than 63 bytes")
+    if not _QUALIFIED.fullmatch(name):
+        problems.append(f"name part {_QUALIFIED_TEXT}")
+    return "; ".join(problems)
 
 
 def label_value_problem(value: str) -> str:
     """Values of labels."""
     if len(value) > 63:
-        return "must be no more than 63 characters"
+        return "must be no more than 63 bytes"
     return "" if not value or _QUALIFIED.fullmatch(value) else _VALUE_TEXT

@@ -28,7 +28,7 @@ from quartermaster.local.apiserver.errors import (
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.metrics import Metrics
-from quartermaster.local.apiserver.options import ListOptions
+from quartermaster.local.apiserver.options import ListOptions, revision_of
 from quartermaster.local.apiserver.patches import json_patch, merge_patch, strategic_patch
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.routes import Route
@@ -101,7 +101,8 @@ class Objects:
     def get(self, call: Call) -> Response:
         """One object."""
         key = (call.route.namespace, call.route.name)
-        return self._answers.sent(call, reading.get(self._cluster, self._answers.view(call), key))
+        revision = revision_of(call.request.query.get("resourceVersion", "")) if call.request.query else None
+        return self._answers.sent(call, reading.get(self._cluster, self._answers.view(call), key, revision))
 
     async def _watch(self, call: Call) -> Response:
         query = dict(call.request.query)

@@ -162,7 +162,13 @@ class Writer:
         return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, target.options.validation)
 
     def _own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
-        """Record who owns what, in the version of the request."""
+        """Record who owns what, in the version of the request.
+
+        Of an object whose owners nobody has recorded, nobody begins to by an update.
+        """
+        if old is not None and not value["metadata"].get("managedFields"):
+            value["metadata"].pop("managedFields", None)
+            return
         kind = target.kind
         new, before = value, old
         if kind is not stored:
