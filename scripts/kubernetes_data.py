@@ -22,30 +22,33 @@ SAMPLES = ROOT / "tests/unit/local/data/protobuf-samples.json.xz"
 
 SERVED = (
     "api/v1",
-    "apis/admissionregistration.k8s.io/v1",
-    "apis/apiextensions.k8s.io/v1",
     "apis/apiregistration.k8s.io/v1",
     "apis/apps/v1",
+    "apis/events.k8s.io/v1",
     "apis/authentication.k8s.io/v1",
     "apis/authorization.k8s.io/v1",
     "apis/autoscaling/v2",
     "apis/autoscaling/v1",
     "apis/batch/v1",
     "apis/certificates.k8s.io/v1",
-    "apis/coordination.k8s.io/v1",
-    "apis/discovery.k8s.io/v1",
-    "apis/events.k8s.io/v1",
-    "apis/flowcontrol.apiserver.k8s.io/v1",
     "apis/networking.k8s.io/v1",
-    "apis/node.k8s.io/v1",
     "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
-    "apis/resource.k8s.io/v1",
+    "apis/storage.k8s.io/v1",
+    "apis/admissionregistration.k8s.io/v1",
+    "apis/apiextensions.k8s.io/v1",
     "apis/scheduling.k8s.io/v1",
     "apis/scheduling.k8s.io/v1alpha2",
-    "apis/storage.k8s.io/v1",
+    "apis/coordination.k8s.io/v1",
+    "apis/node.k8s.io/v1",
+    "apis/discovery.k8s.io/v1",
+    "apis/resource.k8s.io/v1",
+    "apis/flowcontrol.apiserver.k8s.io/v1",
 )
-"""Group versions served; of a group with several, the preferred one first."""
+"""Group versions served, in the order in which kube-apiserver lists them (its priorities)."""
+
+ALSO_DESCRIBED = ("api", "apis", "version", ".well-known/openid-configuration", "openid/v1/jwks")
+"""What has an OpenAPI document besides group versions and groups."""
 
 SCALARS = {"string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "double", "float"}
 
@@ -64,7 +67,7 @@ def main() -> int:
     for served in SERVED:
         name = served.replace("/", "__") + "_openapi.json"
         documents[served] = json.loads((kubernetes / "api/openapi-spec/v3" / name).read_text())
-    write("openapi-v3", documents)
+    write("openapi-v3", described(kubernetes, documents))
     write("openapi-v2", json.loads((kubernetes / "api/openapi-spec/swagger.json").read_text()))
     tags = go_tags(staging)
     write(
@@ -121,6 +124,61 @@ def schemas(documents: dict[str, Any]) -> dict[str, Any]:
     for schema in definitions.values():
         schema.pop("x-kubernetes-group-version-kind", None)
     return {"definitions": definitions, "kinds": kinds_of}
+
+
+def described(kubernetes: Path, documents: dict[str, Any]) -> dict[str, Any]:
+    """The documents as kube-apiserver serves them by default.
+
+    The published ones were made with all alpha features, so with CBOR, and without values of enums. Those are in the
+    generated Go code.
+    """
+    release = ".".join(kubernetes.name.rpartition("@v")[2].split(".")[:2])
+    groups = {path.rpartition("/")[0] for path in documents if path.startswith("apis/")}
+    found = dict(documents)
+    for path in (*ALSO_DESCRIBED, *groups):
+        name = path.replace("/", "__") + "_openapi.json"
+        found[path] = json.loads((kubernetes / "api/openapi-spec/v3" / name).read_text())
+    values = enums((kubernetes / "pkg/generated/openapi/zz_generated.openapi.go").read_text())
+    for path in sorted(found):
+        document = found[path] = without_cbor(found[path])
+        document["info"]["version"] = release
+        for name, schema in document.get("components", {}).get("schemas", {}).items():
+            for field, (description, allowed) in values.get(".".join(name.split(".")[-3:]), {}).items():
+                where = schema["properties"][field]
+                where["description"] = description
+                where.get("items", where)["enum"] = allowed
+    return {path: found[path] for path in sorted(found)}
+
+
+def without_cbor(value: Any) -> Any:
+    """Every media type but CBOR's."""
+    if isinstance(value, list):
+        return [without_cbor(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: without_cbor(item)
+        for key, item in value.items()
+        if not (key.startswith("application/") and ("cbor" in key.rpartition("/")[2]))
+    }
+
+
+def enums(text: str) -> dict[str, dict[str, tuple[str, list[str]]]]:
+    """{``group.version.Type``: {field: (description, values)}} of the generated OpenAPI code."""
+    function = re.compile(r"^func schema_\w*?([a-z0-9]+)_(v\d\w*?)_(\w+)\(ref .*?^}", re.MULTILINE | re.DOTALL)
+    field = re.compile(
+        r'^\t{5}"(\w+)": \{\n(?:(?!^\t{5}"\w+": \{$).)*?Description: ("(?:[^"\\]|\\.)*"),\n'
+        r'(?:(?!^\t{5}"\w+": \{$).)*?Enum: +\[\]interface\{\}\{([^}]*)\}',
+        re.MULTILINE | re.DOTALL,
+    )
+    found: dict[str, dict[str, tuple[str, list[str]]]] = {}
+    for match in function.finditer(text):
+        fields = {
+            name: (json.loads(prose), json.loads(f"[{values}]")) for name, prose, values in field.findall(match[0])
+        }
+        if fields:
+            found[".".join(match.groups()[:3])] = fields
+    return found
 
 
 def stripped(schema: Any) -> Any:

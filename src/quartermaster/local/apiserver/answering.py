@@ -12,7 +12,7 @@ import msgspec
 
 from quartermaster.local.apiserver.calls import Call
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import encode, load
+from quartermaster.local.apiserver.codec import encode, encode_yaml, load
 from quartermaster.local.apiserver.errors import PAGE, ApiError, Json
 from quartermaster.local.apiserver.kinds import deprecated
 from quartermaster.local.apiserver.negotiation import JSON, PROTOBUF, YAML, Form, error_form
@@ -82,9 +82,7 @@ class Answers:
         if form.media == PROTOBUF:
             return Response(status, self._protobuf.encode(load(body)), PROTOBUF)
         if form.media == YAML:
-            import yaml  # noqa: PLC0415  # few ask for it
-
-            return Response(status, yaml.safe_dump(load(body), sort_keys=False).encode(), YAML)
+            return Response(status, encode_yaml(load(body)), YAML)
         if form.pretty or _for_people(request):
             body = msgspec.json.format(body, indent=2)
         return Response(status, body)

@@ -58,10 +58,6 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
             "json: cannot unmarshal array into Go value of type map[string]interface {}"
         )
-    if kind.table in ("secrets", "configmaps"):
-        problem = base64_problem(value, ("data",) if kind.table == "secrets" else ("binaryData",))
-        if problem:
-            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}')
     if kind.custom is not None and not value.get("kind"):
         text = request.body.decode(errors="replace")
         short = f"{text[:30]} ..." if len(text) > 30 else text
@@ -69,7 +65,12 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' "
             f"({short})"
         )
-    return typed(value, kind.kind, kind.api_version)
+    typed(value, kind.kind, kind.api_version)
+    if kind.table in ("secrets", "configmaps"):
+        problem = base64_problem(value, ("data",) if kind.table == "secrets" else ("binaryData",))
+        if problem:
+            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}')
+    return value
 
 
 def typed(value: Json, kind: str, api_version: str) -> Json:

@@ -47,6 +47,14 @@ def decode_yaml(raw: bytes) -> Any:
         raise bad_request(f"error converting YAML to JSON: {wrong}") from None
 
 
+def encode_yaml(value: Any) -> bytes:
+    """As the real server writes it: keys in order, one line per text, double quotes where quotes are needed."""
+    import yaml  # noqa: PLC0415
+
+    text: str = yaml.dump(value, Dumper=_yaml_dumper(), width=math.inf, allow_unicode=True)
+    return text.encode()
+
+
 def _plain(value: Any, depth: int) -> Any:
     """What JSON can say of it: keys become strings; binary, sets and endless numbers are refused."""
     if depth > 200:  # also ends anchors that contain themselves
@@ -66,6 +74,26 @@ def _key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
     return key if isinstance(key, str) else str(key)
+
+
+@cache
+def _yaml_dumper() -> Any:
+    import yaml  # noqa: PLC0415
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what would be read as something else, shares nothing."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            del data
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
+        style = "|" if "\n" in value else None if plain else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return Dumper
 
 
 @cache

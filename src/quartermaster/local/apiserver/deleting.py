@@ -163,14 +163,13 @@ class Deleter:
         if not waits:
             if options.dry_run:
                 return Deleted(value, gone=True)
-            metadata["deletionTimestamp"] = metadata.get("deletionTimestamp") or cluster.now()
-            metadata["deletionGracePeriodSeconds"] = 0
             bare = load(record.raw)  # what is gone looks as it last was
-            if kind.table == "pods":
-                bare["metadata"] |= {
-                    "deletionTimestamp": metadata["deletionTimestamp"],
-                    "deletionGracePeriodSeconds": 0,
-                }
+            if kind.table == "pods":  # whose deletion is graceful, if only for no time
+                last = bare["metadata"]
+                if "deletionTimestamp" not in last and "generation" in last:
+                    last["generation"] += 1
+                last["deletionTimestamp"] = last.get("deletionTimestamp") or cluster.now()
+                last["deletionGracePeriodSeconds"] = 0
             cluster.remove(stored, record, bare)
             return Deleted(bare, gone=True)
         before = dict(metadata)

@@ -111,7 +111,7 @@ def _sent(response: Response) -> web.Response:
         status=response.status,
         body=response.body,
         headers={
-            "Content-Type": response.content_type,
+            **({"Content-Type": response.content_type} if response.content_type else {}),
             "Audit-Id": "00000000-0000-0000-0000-000000000000",
             "Cache-Control": "no-cache, private",
             **response.headers,

@@ -161,6 +161,10 @@ class Registry:
                 return kind
         return served[0]
 
+    def is_builtin(self, group: str) -> bool:
+        """Whether the group is the server's own; definitions may add to it."""
+        return any(kind.custom is None for kind in self if kind.group == group)
+
     def groups(self) -> dict[str, list[str]]:
         """{group: its versions, the preferred one first}, in the order of registration."""
         found: dict[str, list[str]] = {}

@@ -83,10 +83,15 @@ def subdomain_problem(name: str) -> str:
 
 
 def label_key_problem(key: str) -> str:
+    """All that is wrong with a key in one text, as selectors say it."""
+    return "; ".join(label_key_problems(key))
+
+
+def label_key_problems(key: str) -> list[str]:
     """``prefix/name``: keys of labels, annotations and finalizers, and resource names."""
     if key.count("/") > 1:
         optional = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        return f"a valid label key {_QUALIFIED_TEXT}{optional}"
+        return [f"a valid label key {_QUALIFIED_TEXT}{optional}"]
     prefix, slash, name = key.rpartition("/")
     problems = []
     if slash and not prefix:
@@ -99,7 +104,7 @@ def label_key_problem(key: str) -> str:
         problems.append("name part must be no more than 63 bytes")
     if not _QUALIFIED.fullmatch(name):
         problems.append(f"name part {_QUALIFIED_TEXT}")
-    return "; ".join(problems)
+    return problems
 
 
 def label_value_problem(value: str) -> str:

@@ -36,7 +36,7 @@ from quartermaster.local.apiserver.writing import Writer
 
 log = logging.getLogger(__name__)
 
-_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OF_MANY = {"get": "list", "delete": "deletecollection"}
 
 
@@ -125,6 +125,8 @@ class ApiServer:
         if route is None:
             self.access.check_path(request, user, verb)
             return self._documents.answer(request, parts)
+        if request.method == "HEAD":
+            raise method_not_allowed()
         try:
             return await self._resource(Call(request, user, route, _verb(request, route, verb)))
         except ApiError as error:
