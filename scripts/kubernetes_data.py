@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src/quartermaster/local/apiserver/data"
 SAMPLES = ROOT / "tests/unit/local/data/protobuf-samples.json.xz"
@@ -76,6 +78,7 @@ def main() -> int:
     )
     write("kinds", kinds(kubernetes, columns(kubernetes, staging)))
     write("protobuf", protobuf(staging, tags))
+    write("rights", rights(kubernetes))
     pairs = {}
     for path in sorted((staging["api"] / "testdata/HEAD").glob("*.pb")):
         group_version = path.name.rsplit(".", 2)[0]
@@ -235,6 +238,14 @@ def kinds(kubernetes: Path, columns_of: dict[str, Any]) -> list[dict[str, Any]]:
                 )
         rows += found.values()
     return rows
+
+
+def rights(kubernetes: Path) -> list[dict[str, Any]]:
+    """The roles and bindings that every cluster has from its start."""
+    folder = kubernetes / "plugin/pkg/auth/authorizer/rbac/bootstrappolicy/testdata"
+    names = ("cluster-roles", "controller-roles", "namespace-roles")
+    names += ("cluster-role-bindings", "controller-role-bindings", "namespace-role-bindings")
+    return [item for name in names for item in yaml.safe_load((folder / f"{name}.yaml").read_text())["items"]]
 
 
 def columns(kubernetes: Path, staging: dict[str, Path]) -> dict[str, Any]:

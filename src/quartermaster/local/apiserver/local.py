@@ -11,6 +11,7 @@ from typing import Self
 
 from quartermaster.local.apiserver.access import MASTER
 from quartermaster.local.apiserver.admission_builtin import taint_new_node
+from quartermaster.local.apiserver.aggregation import Aggregation
 from quartermaster.local.apiserver.audit import AuditLog
 from quartermaster.local.apiserver.bootstrap import bootstrap
 from quartermaster.local.apiserver.cluster import Cluster
@@ -80,6 +81,10 @@ class LocalApi:
         await bootstrap(self.server)
         self.server.garbage.whole = self._controllers
         self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
+        if self._controllers:
+            aggregation = Aggregation(self.server.cluster)
+            aggregation.collect()
+            self._tasks.append(asyncio.create_task(aggregation.run(), name="aggregated roles"))
         if self._port is not None:
             self.identity = identity(self._folder)
             self.server.access.tokens[self.identity.token] = MASTER
