@@ -33,11 +33,9 @@ async def test_two_managers_conflict_over_one_field() -> None:
         with pytest.raises(Refused) as refused:
             await apply(api, "configmaps/c", config(a="2"), "two")
         assert refused.value.code == 409
-        assert refused.value.status["message"] == (
-            'Apply failed with 1 conflict: conflict with "one" using v1: .data.a'
-        )
+        assert refused.value.status["message"] == 'Apply failed with 1 conflict: conflict with "one": .data.a'
         assert refused.value.status["details"]["causes"] == [
-            {"reason": "FieldManagerConflict", "message": 'conflict with "one" using v1', "field": ".data.a"}
+            {"reason": "FieldManagerConflict", "message": 'conflict with "one"', "field": ".data.a"}
         ]
         forced = await apply(api, "configmaps/c", config(a="2"), "two", force=True)
         assert forced["data"] == {"a": "2"}

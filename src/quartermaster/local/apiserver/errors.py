@@ -72,8 +72,8 @@ def forbidden_value(field: str, detail: str) -> Cause:
 
 
 def unsupported_value(field: str, value: object, supported: Sequence[str]) -> Cause:
-    """A field outside its list of values."""
-    known = ", ".join(f'"{item}"' for item in sorted(supported))
+    """A field outside its list of values, which are named in their own order."""
+    known = ", ".join(f'"{item}"' for item in supported)
     return Cause("FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {known}", field)
 
 

@@ -399,9 +399,8 @@ def conflict_of(conflicts: list[tuple[Json, list[str]]]) -> ApiError:
         who = f'"{entry.get("manager", "")}"'
         if entry.get("subresource"):
             who += f' with subresource "{entry["subresource"]}"'
-        who += f" using {entry.get('apiVersion', '')}"
-        if entry.get("operation") == "Update" and entry.get("time"):
-            who += f" at {entry['time']}"
+        if entry.get("operation") == "Update":
+            who += f" using {entry.get('apiVersion', '')}"
         causes += [
             {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": field} for field in fields
         ]

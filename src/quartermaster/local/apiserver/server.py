@@ -17,7 +17,7 @@ from quartermaster.local.apiserver.admission_builtin import install as install_b
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success
+from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success, warnings_of
 from quartermaster.local.apiserver.documents import Documents
 from quartermaster.local.apiserver.errors import (
     PAGE,
@@ -54,10 +54,6 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
-_ORPHANED = (
-    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
-    "propagationPolicy=Orphan to suppress this warning"
-)
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 _PATCHES = (
     "application/json-patch+json",
@@ -165,7 +161,7 @@ class ApiServer:
         try:
             return await self._resource(request, user, route)
         except ApiError as error:
-            error.warnings = deprecated(route.kind)
+            error.warnings = (*deprecated(route.kind), *error.warnings)
             raise
 
     def _authorize_path(self, request: Request, user: User) -> None:
@@ -411,8 +407,12 @@ class ApiServer:
     async def _delete(self, request: Request, user: User, route: Route) -> Response:
         target = self._target(request, user, route)
         options = self._delete_options(request)
-        deleted = await self.deleter.delete(target, options)
-        warnings = [_ORPHANED] if route.kind.table == "jobs.batch" and not options.propagation else []
+        warnings = warnings_of(route.kind, options)
+        try:
+            deleted = await self.deleter.delete(target, options)
+        except ApiError as error:
+            error.warnings = tuple(warnings)
+            raise
         value = deleted.value if not deleted.gone else success(route.kind, deleted.value)
         if value.get("kind") != "Status":
             stored = self.cluster.registry.stored(route.kind.table) or route.kind
@@ -426,6 +426,7 @@ class ApiServer:
             for key, text in request.query.items()
             if key in ("labelSelector", "fieldSelector", "limit", "continue")
         }
+        revision = self.cluster.store.revision
         chosen = reading.Filter.of(route.kind, route.namespace, ListOptions.of(query))
         found = [
             record
@@ -440,7 +441,8 @@ class ApiServer:
                 if error.code != 404:
                     raise
         view = self._view(request, route.kind)
-        return self._sent(route, request, view.listing(found, {"resourceVersion": str(self.cluster.store.revision)}))
+        body = view.listing(found, {"resourceVersion": str(revision)})
+        return self._sent(route, request, body, warnings=warnings_of(route.kind, options))
 
     async def _question(self, request: Request, user: User, route: Route) -> Response:
         kind = route.kind

@@ -79,10 +79,6 @@ class Writer:
         kind, cluster = target.kind, self._cluster
         metadata = self._metadata(target, value)
         warnings = self._decoded(target, value, unknown or [])
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
-        name = metadata.get("name", "")
-        key = (target.key[0], name)
         stored = cluster.registry.stored(kind.table) or kind
         value = convert(value, kind, stored)
         metadata["creationTimestamp"] = cluster.now()
@@ -93,6 +89,10 @@ class Writer:
         set_defaults(stored, value, cluster)
         if not applied:
             self._own(target, stored, value, None, metadata["creationTimestamp"])
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
+        name = metadata.get("name", "")
+        key = (target.key[0], name)
         prepare_create(stored, value, self.type_of(stored))
         allocate(stored, value, cluster)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
@@ -265,19 +265,19 @@ class Writer:
             return None
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), warnings=warnings)
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and self._done(stored, value, old):
-            return Written(record=cluster.remove(stored, record, value), deleted=True, warnings=warnings)
+        if not metadata.get("finalizers") and self._done(stored, value, old):
+            cluster.remove(stored, record)  # watchers see it as it last was, the writer what it wrote
+            return Written(value=convert(value, stored, kind), deleted=True, warnings=warnings)
         if same(value, old):
             return Written(record=record, warnings=warnings)
         return Written(record=cluster.put(stored, value, record), warnings=warnings)
 
     def _done(self, kind: Kind, value: Json, old: Json) -> bool:
-        """Whether an object being deleted has nothing left to wait for, its last finalizer having gone."""
-        if not old["metadata"].get("finalizers"):
+        """Whether an object that was being deleted has nothing left to wait for."""
+        if kind.table == "namespaces" and value.get("spec", {}).get("finalizers"):
             return False
-        if kind.table == "namespaces":
-            return not value.get("spec", {}).get("finalizers")
-        return not value["metadata"].get("deletionGracePeriodSeconds")
+        known = old["metadata"]
+        return "deletionTimestamp" in known and not known.get("deletionGracePeriodSeconds")
 
     def _check_revision(self, target: Target, metadata: Json, record: Record, *, unconditional: bool) -> None:
         kind = target.kind
