@@ -111,7 +111,7 @@ def not_found(resource: str, group: str, name: str) -> ApiError:
 
 def no_such_path() -> ApiError:
     """404 for a path that serves nothing."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 PAGE = "PageNotFound"
@@ -179,9 +179,41 @@ def unsupported_media(accepted: Sequence[str]) -> ApiError:
     )
 
 
+def unsupported_patch() -> ApiError:
+    """415 for a PATCH: refused before anybody looks at what is patched."""
+    return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
+
+
 def not_acceptable(offered: Sequence[str]) -> ApiError:
-    """406."""
+    """406 for a form of an object that there is none of."""
     return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(offered)}")
+
+
+def no_representation(offered: Sequence[str]) -> ApiError:
+    """406 before anybody looks at what is asked for. Lists and watches are offered alike, but YAML has no end."""
+    streams = [f"{media};stream=watch" for media in offered if not media.endswith("yaml")]
+    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join([*offered, *streams])}"
+    return ApiError(406, "NotAcceptable", text, details={})
+
+
+class Undecodable(ApiError):
+    """400 for a body that is no object of its kind.
+
+    `why` is what is wrong with it, without the words around; `conversion` the same if it did not come out of JSON.
+    """
+
+    def __init__(self, kind: str, version: str, why: str, *, said: str = "", conversion: str = "") -> None:
+        super().__init__(
+            400, "BadRequest", f'{said or kind} in version "{version}" cannot be handled as a {kind}: {why}'
+        )
+        self.why = why
+        self.conversion = conversion or why
+
+
+def unprocessable() -> ApiError:
+    """422 without a word on why: for patches that do not apply."""
+    text = "the server rejected our request due to an error in our request"
+    return ApiError(422, "Invalid", text, details={})
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:

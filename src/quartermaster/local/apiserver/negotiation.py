@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from quartermaster.local.apiserver.errors import not_acceptable
+from quartermaster.local.apiserver.errors import no_representation, not_acceptable
 
 OFFERED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -45,4 +45,6 @@ def accepted(header: str) -> Form:
     if "protobuf" in header and "as=" not in header:
         # A client that names nothing but protobuf still says what it reads in the content type of the answer.
         return PLAIN
-    raise not_acceptable(OFFERED)
+    served = ("application/json", "application/yaml", "application/*", "*/*")
+    known = any(offer.partition(";")[0].strip() in served for offer in header.split(","))
+    raise not_acceptable(OFFERED) if known else no_representation(OFFERED)

@@ -15,7 +15,8 @@ from quartermaster.local.apiserver import bodies, managers, pods, reading
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.admission_builtin import install as install_builtin
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
+from quartermaster.local.apiserver.codec import encode, load
+from quartermaster.local.apiserver.configurations import check_configuration, check_named, configuration
 from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success, warnings_of
 from quartermaster.local.apiserver.documents import Documents
@@ -29,18 +30,19 @@ from quartermaster.local.apiserver.errors import (
     invalid,
     method_not_allowed,
     not_found,
-    unsupported_media,
+    required,
 )
 from quartermaster.local.apiserver.garbage import Garbage
-from quartermaster.local.apiserver.kinds import Kind, deprecated
+from quartermaster.local.apiserver.kinds import Kind, deprecated, group_version
 from quartermaster.local.apiserver.metrics import Metrics
 from quartermaster.local.apiserver.negotiation import Form, accepted
 from quartermaster.local.apiserver.options import ListOptions, WriteOptions
-from quartermaster.local.apiserver.patches import json_patch, merge_patch, strategic_patch
+from quartermaster.local.apiserver.patching import APPLY_PATCH, Patch
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.reviews import REVIEWS, AllowAll, Authorizer, review
 from quartermaster.local.apiserver.routes import Route, route_of
-from quartermaster.local.apiserver.scale import scale_of, set_scale
+from quartermaster.local.apiserver.scale import SCALE, owned_scale_of, scale_of, set_scale
+from quartermaster.local.apiserver.strategy import own_status
 from quartermaster.local.apiserver.transport import Request, Response, User, answer
 from quartermaster.local.apiserver.views import View
 from quartermaster.local.apiserver.writing import Target, Writer, Written
@@ -55,13 +57,6 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-    "application/apply-patch+cbor",
-)
 
 
 @dataclass(slots=True)
@@ -291,15 +286,15 @@ class ApiServer:
             body = encode(view.present(written.value))
         return self._sent(route, request, body, status=status, warnings=written.warnings)
 
-    def _repeated(self, request: Request, target: Target) -> list[str]:
-        return bodies.repeated_fields(request) if target.options.validation == "Strict" else []
+    def _repeated(self, request: Request) -> list[str]:
+        return bodies.repeated_fields(request)
 
     async def _create(self, request: Request, user: User, route: Route) -> Response:
         target = self._target(request, user, route)
         if route.kind.namespaced and not route.namespace:
             raise method_not_allowed()
         value = bodies.read_object(request, self.protobuf, route.kind)
-        written = await self.writer.create(target, value, unknown=self._repeated(request, target))
+        written = await self.writer.create(target, value, unknown=self._repeated(request))
         for hook in self.created:
             hook(route.kind, written)
         return self._written(request, route, written)
@@ -322,81 +317,66 @@ class ApiServer:
         written = await self.writer.update(
             target,
             replaced,
-            unknown=self._repeated(request, target),
+            unknown=self._repeated(request),
             unconditional=route.kind.custom is None and route.kind.table != "leases.coordination.k8s.io",
         )
         return self._written(request, route, written)
 
     async def _patch(self, request: Request, user: User, route: Route, *, subresource: str = "") -> Response:
         target = self._target(request, user, route, subresource=subresource)
-        media = bodies.media_type(request)
-        if media == "application/apply-patch+yaml":
-            return await self._apply(request, target, route)
+        if bodies.media_type(request) == APPLY_PATCH:
+            applied = self._applied(request, target, route.kind)
+            create = None if subresource else (lambda: applied(None))
+            return self._written(request, route, await self.writer.update(target, applied, create=create, applied=True))
+        patch = self._patch_of(request, target, route.kind)
+        written = await self.writer.update(target, patch, decoded=True)
+        written.warnings[:0] = patch.warnings
+        return self._written(request, route, written)
+
+    def _patch_of(self, request: Request, target: Target, kind: Kind) -> Patch:
         if target.options.force:
             cause = forbidden_value("force", "may not be specified for non-apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
-        patch = _patch_of(route.kind, media, request.body, self.writer)
-        written = await self.writer.update(target, patch)
-        return self._written(request, route, written)
+        return Patch(
+            media=bodies.media_type(request),
+            raw=request.body,
+            kind=kind,
+            type=self.writer.type_of(kind),
+            decode=lambda of, value, repeated: self.writer.decode(of, value, repeated, target.options.validation),
+            other=lambda api_version, name: self.cluster.registry.of_kind(*group_version(api_version), name),
+        )
 
-    async def _apply(self, request: Request, target: Target, route: Route) -> Response:
-        kind = route.kind
-        config = decode_yaml(request.body) if not request.body.lstrip().startswith(b"{") else decode(request.body)
-        if not isinstance(config, dict):
-            raise bad_request("error decoding YAML: an object is required")
+    def _applied(self, request: Request, target: Target, kind: Kind) -> Callable[[Json | None], Json]:
+        """What an apply makes of the live object, or of none; raises ApiError 400 or 422."""
         if not request.query.get("fieldManager"):
-            raise ApiError(
-                422,
-                "Invalid",
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
-                details={
-                    "group": "meta.k8s.io",
-                    "kind": "PatchOptions",
-                    "causes": [
-                        {
-                            "reason": "FieldValueRequired",
-                            "message": "Required value: is required for apply patch",
-                            "field": "fieldManager",
-                        }
-                    ],
-                },
-            )
-        if not config.get("apiVersion") or not config.get("kind"):
-            raise bad_request("couldn't get version/kind; the object has no apiVersion or kind")
-        bodies.typed(config, kind.kind, kind.api_version)
-        metadata = config.setdefault("metadata", {})
-        if not isinstance(metadata, dict):
-            raise bad_request("metadata: an object is required")
-        if metadata.get("managedFields"):
-            raise bad_request("metadata.managedFields must be nil")
-        said = metadata.get("name") or route.name
-        if said != route.name:
-            raise bad_request(f"the name of the object ({said}) does not match the name on the URL ({route.name})")
-        metadata["name"] = route.name
-        raw = encode(config)
+            cause = required("fieldManager", "is required for apply patch")
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
+        raw = encode(configuration(request.body, kind, target.key[1]))
         type_ = self.writer.type_of(kind)
+        options = target.options
 
         def merged(live: Json | None) -> Json:
             wanted = load(raw)
-            bodies.to_normal_if_builtin(self.cluster, kind, wanted, target.options.validation)
+            check_configuration(wanted, kind, type_, strict=options.validation == "Strict")
+            if live is None:
+                check_named(wanted, target.key[1])
             revision = wanted["metadata"].pop("resourceVersion", None)
             made = managers.apply(
                 live,
                 wanted,
                 type_=type_,
-                manager=target.options.manager,
+                manager=options.manager,
                 subresource=target.subresource,
-                force=target.options.force,
+                force=options.force,
                 now=self.cluster.now(),
                 api_version=kind.api_version,
+                own_status=own_status(kind),
             )
             if revision:
                 made["metadata"]["resourceVersion"] = revision
             return made
 
-        create = None if target.subresource else (lambda: merged(None))
-        written = await self.writer.update(target, merged, create=create, applied=True)
-        return self._written(request, route, written)
+        return merged
 
     def _delete_options(self, request: Request) -> DeleteOptions:
         body = bodies.read(request, self.protobuf) if request.body else {}
@@ -488,8 +468,6 @@ class ApiServer:
                 return self._sent(
                     route, request, reading.get(self.cluster, self._view(request, kind), (route.namespace, route.name))
                 )
-            if sub.name == "finalize":
-                return await self._finalize(request, user, route)
             act = self._update if verb == "update" else self._patch
             return await act(request, user, route, subresource=sub.name)
         if sub.name == "scale":
@@ -541,56 +519,27 @@ class ApiServer:
         if verb == "get":
             return self._sent(route, request, encode(scale_of(kind, value)))
         target = self._target(request, user, route, subresource="scale")
-        media = bodies.media_type(request)
-        if media == "application/apply-patch+yaml":
-            return await self._apply_scale(request, target, route)
-        body = bodies.read(request, self.protobuf) if verb == "update" else None
-        if verb == "update" and not isinstance(body, dict):
-            raise bad_request("Scale: an object is required")
-        patch = None if verb == "update" else _patch_of(kind, media, request.body, self.writer, scale=True)
+        applied = bodies.media_type(request) == APPLY_PATCH
+        if applied:
+            change: Callable[[Json], Json] = self._applied(request, target, SCALE)
+        elif verb == "update":
+            sent = bodies.read_object(request, self.protobuf, SCALE)
+            self.writer.decode(SCALE, sent, self._repeated(request), target.options.validation)
+            change = lambda _: load(encode(sent))  # noqa: E731  # one of three
+        else:
+            change = self._patch_of(request, target, SCALE)
 
         def scaled(live: Json) -> Json:
-            wanted = body if patch is None else patch(scale_of(kind, live))
-            if not isinstance(wanted, dict):
-                raise bad_request("Scale: an object is required")
+            before = owned_scale_of(kind, live)
+            wanted = change(load(encode(before)))
+            if not applied:
+                self.writer.own(target, SCALE, wanted, before, self.cluster.now())
             return set_scale(kind, live, wanted)
-
-        written = await self.writer.update(target, scaled)
-        after = load(written.record.raw) if written.record is not None else written.value
-        assert after is not None, "a write gives a record or, when dry, a value"
-        return self._sent(route, request, encode(scale_of(kind, after)))
-
-    async def _apply_scale(self, request: Request, target: Target, route: Route) -> Response:
-        """Applied replicas are owned as the field of the object that they are."""
-        kind = route.kind
-        scale = decode_yaml(request.body)
-        replicas = (scale.get("spec") or {}).get("replicas") if isinstance(scale, dict) else None
-        if replicas is None:
-            raise bad_request("Scale: spec.replicas is required")
-
-        def scaled(live: Json) -> Json:
-            wanted = set_scale(kind, {"metadata": {"name": route.name}}, {"spec": {"replicas": replicas}})
-            return managers.apply(
-                live,
-                wanted,
-                type_=self.writer.type_of(kind),
-                manager=target.options.manager,
-                subresource="scale",
-                force=target.options.force,
-                now=self.cluster.now(),
-                api_version=kind.api_version,
-            )
 
         written = await self.writer.update(target, scaled, applied=True)
         after = load(written.record.raw) if written.record is not None else written.value
         assert after is not None, "a write gives a record or, when dry, a value"
         return self._sent(route, request, encode(scale_of(kind, after)))
-
-    async def _finalize(self, request: Request, user: User, route: Route) -> Response:
-        body = bodies.read_object(request, self.protobuf, route.kind)
-        finalizers = (body.get("spec") or {}).get("finalizers") or []
-        written = await self.garbage.finalize_namespace(self._target(request, user, route), list(finalizers))
-        return self._sent(route, request, written)
 
     def _token(self, request: Request, route: Route) -> Response:
         body = bodies.read(request, self.protobuf)
@@ -614,32 +563,6 @@ class ApiServer:
             "status": {"token": token, "expirationTimestamp": timestamp(self.cluster.clock() + int(seconds))},
         }
         return answer(value, 201)
-
-
-def _patch_of(kind: Kind, media: str, raw: bytes, writer: Writer, *, scale: bool = False) -> Callable[[Json], Json]:
-    """A patch as a function of the live object; raises ApiError 400 or 415."""
-    if media not in _PATCHES or (media == "application/strategic-merge-patch+json" and kind.custom is not None):
-        raise unsupported_media(_PATCHES[:2] + _PATCHES[3:] if kind.custom is not None else _PATCHES)
-    body = decode(raw) if raw else {}
-
-    def patched(live: Json) -> Json:
-        # Patches are applied to the caller's copy, and may be tried again on another: the body is decoded afresh.
-        patch = decode(raw) if raw else {}
-        if media == "application/json-patch+json":
-            result = json_patch(live, patch)
-        elif media == "application/merge-patch+json" or scale:
-            result = merge_patch(live, patch)
-        else:
-            result = strategic_patch(live, patch, writer.type_of(kind))
-        if not isinstance(result, dict):
-            raise bad_request("the patched object is not an object")
-        return result
-
-    if media != "application/json-patch+json" and not isinstance(body, dict):
-        raise bad_request(
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
-        )
-    return patched
 
 
 def _created() -> Response:

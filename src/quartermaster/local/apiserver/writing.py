@@ -21,6 +21,7 @@ from quartermaster.local.apiserver.defaults import allocate, set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
+    Cause,
     Json,
     already_exists,
     bad_request,
@@ -78,7 +79,7 @@ class Writer:
         """Create an object; raises ApiError 400, 403, 409 or 422."""
         kind, cluster = target.kind, self._cluster
         metadata = self._metadata(target, value)
-        warnings = self._decoded(target, value, unknown or [])
+        warnings = self.decode(kind, value, unknown or [], target.options.validation)
         stored = cluster.registry.stored(kind.table) or kind
         value = convert(value, kind, stored)
         metadata["creationTimestamp"] = cluster.now()
@@ -88,7 +89,7 @@ class Writer:
         metadata.pop("resourceVersion", None)
         set_defaults(stored, value, cluster)
         if not applied:
-            self._own(target, stored, value, None, metadata["creationTimestamp"])
+            self.own(target, stored, value, None, metadata["creationTimestamp"])
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
         name = metadata.get("name", "")
@@ -152,18 +153,18 @@ class Writer:
                 return name
         raise already_exists(kind.plural, kind.group, name)
 
-    def _decoded(self, target: Target, value: Json, repeated: list[str]) -> list[str]:
-        kind = target.kind
+    def decode(self, kind: Kind, value: Json, repeated: list[str], validation: str) -> list[str]:
+        """Bring an object to normal form, in place; returns warnings. Raises ApiError 400."""
         if kind.custom is not None:
             unknown = kind.custom.decode(value)
         else:
             type_ = self._cluster.schemas.of(kind.gvk)
             unknown = to_normal(value, type_, kind.kind, kind.version) if type_ is not None else []
-        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, target.options.validation)
+        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, validation)
 
-    def _own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
+    def own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
         """Record who owns what, in the version of the request."""
-        kind = target.kind
+        kind = target.kind if target.kind.table == stored.table else stored
         new, before = value, old
         if kind is not stored:
             new = convert(load(encode(value)), stored, kind)
@@ -197,10 +198,13 @@ class Writer:
         *,
         create: Callable[[], Json] | None = None,
         applied: bool = False,
+        decoded: bool = False,
         unknown: list[str] | None = None,
         unconditional: bool = True,
     ) -> Written:
-        """Change an object by `mutation`; `create` makes one if there is none. `applied`: ownership is recorded.
+        """Change an object by `mutation`; `create` makes one if there is none.
+
+        `applied`: ownership is recorded. `decoded`: what `mutation` makes is in normal form.
 
         Raises ApiError 400, 403, 404, 409 or 422.
         """
@@ -212,7 +216,12 @@ class Writer:
                     raise not_found(kind.plural, kind.group, target.key[1])
                 return await self.create(target, create(), applied=applied)
             written = await self._attempt(
-                target, record, mutation, applied=applied, unknown=unknown or [], unconditional=unconditional
+                target,
+                record,
+                mutation,
+                applied=applied,
+                unknown=None if decoded else unknown or [],
+                unconditional=unconditional,
             )
             if written is not None:
                 return written
@@ -225,13 +234,14 @@ class Writer:
         mutation: Mutation,
         *,
         applied: bool,
-        unknown: list[str],
+        unknown: list[str] | None,
         unconditional: bool,
     ) -> Written | None:
         kind, cluster = target.kind, self._cluster
         stored = cluster.registry.stored(kind.table) or kind
         old = load(record.raw)
         value = mutation(convert(load(record.raw), stored, kind))
+        warnings = [] if unknown is None else self.decode(kind, value, unknown, target.options.validation)
         metadata = value.get("metadata")
         if not isinstance(metadata, dict):
             raise bad_request("metadata: Invalid value: an object is required")
@@ -239,16 +249,12 @@ class Writer:
         self._place(target, metadata)
         self._same_uid(target, metadata, record)
         self._same_deletion(target, metadata, old["metadata"])
-        warnings = self._decoded(target, value, unknown)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
-        if not applied and metadata.get("managedFields") != []:
-            metadata["managedFields"] = old["metadata"].get("managedFields", [])
+        set_defaults(stored, value, cluster)
         prepare_update(stored, value, old, subresource=target.subresource)
-        if target.subresource != "status":
-            set_defaults(stored, value, cluster)
         if not applied:
-            self._own(target, stored, value, old, cluster.now())
+            self.own(target, stored, value, old, cluster.now())
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
@@ -288,7 +294,7 @@ class Writer:
                 kind.group,
                 target.key[1],
                 [
-                    managers.Cause(
+                    Cause(
                         "FieldValueInvalid",
                         "Invalid value: 0: must be specified for an update",
                         "metadata.resourceVersion",
