@@ -72,10 +72,9 @@ def main() -> int:
     write("openapi-v3", described(kubernetes, documents))
     write("openapi-v2", json.loads((kubernetes / "api/openapi-spec/swagger.json").read_text()))
     tags = go_tags(staging)
-    write(
-        "schemas",
-        {"version": sys.argv[1], **schemas(documents), "zero": fields_with(tags, "o"), "always": fields_with(tags, "")},
-    )
+    made = schemas(documents)
+    as_in_go(made["definitions"], tags)
+    write("schemas", {"version": sys.argv[1], **made, "zero": fields_with(tags, "o"), "always": fields_with(tags, "")})
     write("kinds", kinds(kubernetes, columns(kubernetes, staging)))
     write("protobuf", protobuf(staging, tags))
     write("rights", rights(kubernetes))
@@ -352,6 +351,28 @@ def fields_with(tags: dict[str, dict[str, str]], wanted: str) -> dict[str, str]:
         if plain:
             found["io.k8s." + name.removeprefix("k8s.io.")] = " ".join(plain)
     return found
+
+
+def as_in_go(definitions: dict[str, Any], tags: dict[str, dict[str, str]]) -> None:
+    """Put properties in the order in which Go writes them: messages of the API server quote objects in it."""
+
+    def names(of: str) -> list[str]:
+        found = []
+        for field, flags in tags.get(of, {}).items():
+            inlined = f"{of.rpartition('.')[0]}.{field[:1].upper()}{field[1:]}"
+            found += names(inlined) if "i" in flags.partition("=")[0] else [field]
+        return found
+
+    for name, schema in definitions.items():
+        properties = schema.get("properties", {})
+        places = {
+            field: place
+            for place, field in enumerate(
+                ["kind", "apiVersion", *names("k8s.io." + name.removeprefix("io.k8s."))], start=1
+            )
+        }
+        if properties:
+            schema["properties"] = dict(sorted(properties.items(), key=lambda item: places.get(item[0], 0)))
 
 
 def protobuf(staging: dict[str, Path], tags: dict[str, dict[str, str]]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartermaster.local.apiserver.managers import apply, compare, difference, fields_of, intersection, paths, union
+from quartermaster.local.apiserver.fieldsets import compare, difference, fields_of, intersection, paths, union
+from quartermaster.local.apiserver.managers import apply
 from quartermaster.local.apiserver.normal import normalize
 from quartermaster.local.apiserver.patches import (
     json_diff,

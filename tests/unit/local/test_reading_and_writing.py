@@ -198,7 +198,7 @@ async def test_unknown_fields_are_warned_of_or_refused() -> None:
 async def test_values_of_the_wrong_type_are_refused() -> None:
     async with kubernetes() as api:
         with pytest.raises(
-            Refused, match=r"json: cannot unmarshal string into Go struct field Pod.spec.containers of type"
+            Refused, match=r"json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type"
         ):
             await api.create("pods", {"metadata": {"name": "p"}, "spec": {"containers": "x"}})
 

@@ -31,8 +31,10 @@ async def test_a_watch_resumes_where_the_list_ended() -> None:
         await api.create("pods", pod("a"))
         await api.patch("pods/a", {"metadata": {"labels": {"x": "y"}}})
         await api.delete("pods/a")
-        events = await collect(api, f"pods?watch=true&resourceVersion={revision}", 3)
-        assert shown(events) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+        events = await collect(api, f"pods?watch=true&resourceVersion={revision}", 4)
+        labelled, marked = ("MODIFIED", "a"), ("MODIFIED", "a")
+        assert shown(events) == [("ADDED", "a"), labelled, marked, ("DELETED", "a")]
+        assert "deletionTimestamp" in events[2]["object"]["metadata"]
         revisions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
         assert revisions == sorted(set(revisions))
         assert revisions[0] > int(revision)

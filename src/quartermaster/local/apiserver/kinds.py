@@ -96,6 +96,12 @@ class Kind:
         return self.list_kind or self.kind + "List"
 
 
+def group_version(api_version: str) -> tuple[str, str]:
+    """``apps/v1`` to its parts."""
+    group, _, version = api_version.rpartition("/")
+    return group, version
+
+
 _DEPRECATED = {
     "endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",

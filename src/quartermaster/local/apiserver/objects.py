@@ -12,9 +12,10 @@ from quartermaster.local.apiserver import bodies, managers, reading
 from quartermaster.local.apiserver.answering import Answers
 from quartermaster.local.apiserver.calls import Call
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import decode, decode_yaml, encode, load
+from quartermaster.local.apiserver.codec import encode, load
+from quartermaster.local.apiserver.configurations import check_configuration, check_named, configuration
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success
+from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success, warnings_of
 from quartermaster.local.apiserver.errors import (
     ApiError,
     Json,
@@ -23,29 +24,16 @@ from quartermaster.local.apiserver.errors import (
     invalid,
     method_not_allowed,
     required,
-    unsupported_media,
-    unsupported_patch,
 )
-from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.kinds import Kind, group_version
 from quartermaster.local.apiserver.metrics import Metrics
 from quartermaster.local.apiserver.options import ListOptions, revision_of
-from quartermaster.local.apiserver.patches import json_patch, merge_patch, strategic_patch
+from quartermaster.local.apiserver.patching import APPLY_PATCH, Patch
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.routes import Route
+from quartermaster.local.apiserver.strategy import own_status
 from quartermaster.local.apiserver.transport import Response
 from quartermaster.local.apiserver.writing import Target, Writer, Written
-
-_ORPHANED = (
-    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
-    "propagationPolicy=Orphan to suppress this warning"
-)
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)
-_CUSTOM_PATCHES = (*_PATCHES[:2], _PATCHES[3])
 
 
 class Objects:
@@ -128,15 +116,12 @@ class Objects:
         finally:
             self._metrics.watching -= 1
 
-    def _repeated(self, call: Call, target: Target) -> list[str]:
-        return bodies.repeated_fields(call.request) if target.options.validation == "Strict" else []
-
     async def _create(self, call: Call) -> Response:
         kind, target = call.route.kind, call.target()
         if kind.namespaced and not call.route.namespace:
             raise method_not_allowed()
         value = bodies.read_object(call.request, self._protobuf, kind)
-        written = await self._writer.create(target, value, unknown=self._repeated(call, target))
+        written = await self._writer.create(target, value, unknown=bodies.repeated_fields(call.request))
         for hook in self.created:
             hook(kind, written)
         return self._answers.written(call, written)
@@ -159,66 +144,68 @@ class Objects:
         written = await self._writer.update(
             target,
             replaced,
-            unknown=self._repeated(call, target),
+            unknown=bodies.repeated_fields(call.request),
             unconditional=kind.custom is None and kind.table != "leases.coordination.k8s.io",
         )
         return self._answers.written(call, written)
 
     async def patch(self, call: Call, subresource: str = "") -> Response:
         """Change an object, or the part of it that `subresource` names, by a patch or by applying."""
-        target = call.target(subresource)
-        media = bodies.media_type(call.request)
-        if media == "application/apply-patch+yaml":
-            return await self._apply(call, target)
+        kind, target = call.route.kind, call.target(subresource)
+        if bodies.media_type(call.request) == APPLY_PATCH:
+            applied = self.applied(call, target, kind)
+            create = None if subresource else (lambda: applied(None))
+            return self._answers.written(call, await self._writer.update(target, applied, create=create, applied=True))
+        patch = self.patch_of(call, target, kind)
+        written = await self._writer.update(target, patch, decoded=True)
+        written.warnings[:0] = patch.warnings
+        return self._answers.written(call, written)
+
+    def patch_of(self, call: Call, target: Target, kind: Kind) -> Patch:
+        """The patch that a request sends for an object of `kind`; raises ApiError 400, 415 or 422."""
         if target.options.force:
             cause = forbidden_value("force", "may not be specified for non-apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
-        patch = patch_of(call.route.kind, media, call.request.body, self._writer)
-        return self._answers.written(call, await self._writer.update(target, patch))
+        return Patch(
+            media=bodies.media_type(call.request),
+            raw=call.request.body,
+            kind=kind,
+            type=self._writer.type_of(kind),
+            decode=lambda of, value, repeated: self._writer.decode(of, value, repeated, target.options.validation),
+            other=lambda api_version, name: self._cluster.registry.of_kind(*group_version(api_version), name),
+        )
 
-    async def _apply(self, call: Call, target: Target) -> Response:
-        kind, body = call.route.kind, call.request.body
-        config = decode_yaml(body) if not body.lstrip().startswith(b"{") else decode(body)
-        if not isinstance(config, dict):
-            raise bad_request("error decoding YAML: an object is required")
+    def applied(self, call: Call, target: Target, kind: Kind) -> Callable[[Json | None], Json]:
+        """What an apply makes of the live object, or of none; raises ApiError 400 or 422."""
         if not call.request.query.get("fieldManager"):
             cause = required("fieldManager", "is required for apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
-        if not config.get("apiVersion") or not config.get("kind"):
-            raise bad_request("couldn't get version/kind; the object has no apiVersion or kind")
-        bodies.typed(config, kind.kind, kind.api_version)
-        metadata = config.setdefault("metadata", {})
-        if not isinstance(metadata, dict):
-            raise bad_request("metadata: an object is required")
-        if metadata.get("managedFields"):
-            raise bad_request("metadata.managedFields must be nil")
-        said = metadata.get("name") or call.route.name
-        if said != call.route.name:
-            raise bad_request(f"the name of the object ({said}) does not match the name on the URL ({call.route.name})")
-        metadata["name"] = call.route.name
-        raw = encode(config)
+        raw = encode(configuration(call.request.body, kind, target.key[1]))
         type_ = self._writer.type_of(kind)
+        options = target.options
 
         def merged(live: Json | None) -> Json:
             wanted = load(raw)
-            bodies.to_normal_if_builtin(self._cluster, kind, wanted, target.options.validation)
+            check_configuration(wanted, kind, type_, strict=options.validation == "Strict")
+            if live is None:
+                check_named(wanted, target.key[1])
             revision = wanted["metadata"].pop("resourceVersion", None)
             made = managers.apply(
                 live,
                 wanted,
                 type_=type_,
-                manager=target.options.manager,
+                manager=options.manager,
                 subresource=target.subresource,
-                force=target.options.force,
+                force=options.force,
                 now=self._cluster.now(),
                 api_version=kind.api_version,
+                own_status=own_status(kind),
             )
             if revision:
                 made["metadata"]["resourceVersion"] = revision
             return made
 
-        create = None if target.subresource else (lambda: merged(None))
-        return self._answers.written(call, await self._writer.update(target, merged, create=create, applied=True))
+        return merged
 
     def _delete_options(self, call: Call) -> DeleteOptions:
         body = bodies.read(call.request, self._protobuf) if call.request.body else {}
@@ -228,8 +215,12 @@ class Objects:
 
     async def _delete(self, call: Call) -> Response:
         kind, target, options = call.route.kind, call.target(), self._delete_options(call)
-        deleted = await self._deleter.delete(target, options)
-        warnings = [_ORPHANED] if kind.table == "jobs.batch" and not options.propagation else []
+        warnings = warnings_of(kind, options)
+        try:
+            deleted = await self._deleter.delete(target, options)
+        except ApiError as error:
+            error.warnings = tuple(warnings)
+            raise
         value = deleted.value if not deleted.gone else success(kind, deleted.value)
         if value.get("kind") != "Status":
             stored = self._cluster.registry.stored(kind.table) or kind
@@ -243,6 +234,7 @@ class Objects:
             for key, text in call.request.query.items()
             if key in ("labelSelector", "fieldSelector", "limit", "continue")
         }
+        revision = self._cluster.store.revision
         chosen = reading.Filter.of(kind, call.route.namespace, ListOptions.of(query))
         found = [
             record
@@ -256,33 +248,5 @@ class Objects:
             except ApiError as error:
                 if error.code != 404:
                     raise
-        listing = self._answers.view(call).listing(found, {"resourceVersion": str(self._cluster.store.revision)})
-        return self._answers.sent(call, listing)
-
-
-def patch_of(kind: Kind, media: str, raw: bytes, writer: Writer, *, scale: bool = False) -> Callable[[Json], Json]:
-    """A patch as a function of the live object; raises ApiError 400 or 415."""
-    if kind.custom is not None and media not in _CUSTOM_PATCHES:
-        raise unsupported_media(_CUSTOM_PATCHES)
-    if media not in _PATCHES:
-        raise unsupported_patch()
-    body = decode(raw) if raw else {}
-
-    def patched(live: Json) -> Json:
-        # Patches are applied to the caller's copy, and may be tried again on another: the body is decoded afresh.
-        patch = decode(raw) if raw else {}
-        if media == "application/json-patch+json":
-            result = json_patch(live, patch)
-        elif media == "application/merge-patch+json" or scale:
-            result = merge_patch(live, patch)
-        else:
-            result = strategic_patch(live, patch, writer.type_of(kind))
-        if not isinstance(result, dict):
-            raise bad_request("the patched object is not an object")
-        return result
-
-    if media != "application/json-patch+json" and not isinstance(body, dict):
-        raise bad_request(
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
-        )
-    return patched
+        listing = self._answers.view(call).listing(found, {"resourceVersion": str(revision)})
+        return self._answers.sent(call, listing, warnings=warnings_of(kind, options))

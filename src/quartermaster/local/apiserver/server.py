@@ -87,7 +87,6 @@ class ApiServer:
             admission=self.admission,
             writer=self.writer,
             deleter=self.deleter,
-            garbage=self.garbage,
             objects=self.objects,
             questions=self._questions,
             answers=answers,
@@ -130,7 +129,7 @@ class ApiServer:
         try:
             return await self._resource(Call(request, user, route, _verb(request, route, verb)))
         except ApiError as error:
-            error.warnings = deprecated(route.kind)
+            error.warnings = (*deprecated(route.kind), *error.warnings)
             raise
 
     async def _resource(self, call: Call) -> Response:

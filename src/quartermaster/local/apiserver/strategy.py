@@ -48,6 +48,9 @@ _COUNTS = frozenset(
 _KEEPS_STATUS = frozenset(("nodes", "apiservices.apiregistration.k8s.io"))
 """Created with the status they come with."""
 
+_COUNTED_METADATA = {"deployments.apps": "annotations", "endpointslices.discovery.k8s.io": "labels"}
+"""Metadata whose change counts too."""
+
 _SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
 
 _SERVER_METADATA = (
@@ -126,6 +129,9 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
 
 def differs(kind: Kind, value: Json, old: Json) -> bool:
     """Whether what was asked for changed."""
+    counted = _COUNTED_METADATA.get(kind.table)
+    if counted and (value["metadata"].get(counted) or {}) != (old["metadata"].get(counted) or {}):
+        return True
     if kind.custom is None and kind.table not in _SPECLESS and ("spec" in value or "spec" in old):
         return bool(value.get("spec") != old.get("spec"))
     ignored = ("metadata", "status") if own_status(kind) else ("metadata",)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from quartermaster.local.apiserver import bodies, managers, pods
+from quartermaster.local.apiserver import bodies, pods
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.answering import Answers
 from quartermaster.local.apiserver.calls import Call
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import decode_yaml, encode, load
+from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.deleting import Deleter
 from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, method_not_allowed, not_found
-from quartermaster.local.apiserver.garbage import Garbage
-from quartermaster.local.apiserver.objects import Objects, patch_of
+from quartermaster.local.apiserver.objects import Objects
+from quartermaster.local.apiserver.patching import APPLY_PATCH
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.questions import Questions
-from quartermaster.local.apiserver.scale import scale_of, set_scale
+from quartermaster.local.apiserver.scale import SCALE, owned_scale_of, scale_of, set_scale
 from quartermaster.local.apiserver.transport import Response
-from quartermaster.local.apiserver.writing import Target, Writer, Written
+from quartermaster.local.apiserver.writing import Writer
 
 _PARTS = frozenset(("status", "ephemeralcontainers", "resize", "approval", "finalize"))
 """Those that are read and written as the whole object."""
@@ -34,7 +34,6 @@ class Subresources:
         admission: Admission,
         writer: Writer,
         deleter: Deleter,
-        garbage: Garbage,
         objects: Objects,
         questions: Questions,
         answers: Answers,
@@ -45,7 +44,6 @@ class Subresources:
         self._admission = admission
         self._writer = writer
         self._deleter = deleter
-        self._garbage = garbage
         self._objects = objects
         self._questions = questions
         self._answers = answers
@@ -61,8 +59,6 @@ class Subresources:
         if sub.name in _PARTS:
             if call.verb == "get":
                 return self._objects.get(call)
-            if sub.name == "finalize":
-                return await self._finalize(call)
             act = self._objects.update if call.verb == "update" else self._objects.patch
             return await act(call, sub.name)
         if sub.name == "scale":
@@ -111,53 +107,24 @@ class Subresources:
         if call.verb == "get":
             return self._answers.sent(call, encode(scale_of(kind, value)))
         target = call.target("scale")
-        media = bodies.media_type(call.request)
-        if media == "application/apply-patch+yaml":
-            return await self._apply_scale(call, target)
-        body = bodies.read(call.request, self._protobuf) if call.verb == "update" else None
-        if call.verb == "update" and not isinstance(body, dict):
-            raise bad_request("Scale: an object is required")
-        patch: Callable[[Json], Json] | None = None
-        if call.verb != "update":
-            patch = patch_of(kind, media, call.request.body, self._writer, scale=True)
+        applied = bodies.media_type(call.request) == APPLY_PATCH
+        if applied:
+            change: Callable[[Json], Json] = self._objects.applied(call, target, SCALE)
+        elif call.verb == "update":
+            sent = bodies.read_object(call.request, self._protobuf, SCALE)
+            self._writer.decode(SCALE, sent, bodies.repeated_fields(call.request), target.options.validation)
+            change = lambda _: load(encode(sent))  # noqa: E731  # one of three
+        else:
+            change = self._objects.patch_of(call, target, SCALE)
 
         def scaled(live: Json) -> Json:
-            wanted = body if patch is None else patch(scale_of(kind, live))
-            if not isinstance(wanted, dict):
-                raise bad_request("Scale: an object is required")
+            before = owned_scale_of(kind, live)
+            wanted = change(load(encode(before)))
+            if not applied:
+                self._writer.own(target, SCALE, wanted, before, self._cluster.now())
             return set_scale(kind, live, wanted)
 
-        return self._scaled(call, await self._writer.update(target, scaled))
-
-    async def _apply_scale(self, call: Call, target: Target) -> Response:
-        """Applied replicas are owned as the field of the object that they are."""
-        kind = call.route.kind
-        scale = decode_yaml(call.request.body)
-        replicas = (scale.get("spec") or {}).get("replicas") if isinstance(scale, dict) else None
-        if replicas is None:
-            raise bad_request("Scale: spec.replicas is required")
-
-        def scaled(live: Json) -> Json:
-            wanted = set_scale(kind, {"metadata": {"name": call.route.name}}, {"spec": {"replicas": replicas}})
-            return managers.apply(
-                live,
-                wanted,
-                type_=self._writer.type_of(kind),
-                manager=target.options.manager,
-                subresource="scale",
-                force=target.options.force,
-                now=self._cluster.now(),
-                api_version=kind.api_version,
-            )
-
-        return self._scaled(call, await self._writer.update(target, scaled, applied=True))
-
-    def _scaled(self, call: Call, written: Written) -> Response:
+        written = await self._writer.update(target, scaled, applied=True)
         after = load(written.record.raw) if written.record is not None else written.value
         assert after is not None, "a write gives a record or, when dry, a value"
-        return self._answers.sent(call, encode(scale_of(call.route.kind, after)))
-
-    async def _finalize(self, call: Call) -> Response:
-        body = bodies.read_object(call.request, self._protobuf, call.route.kind)
-        finalizers = (body.get("spec") or {}).get("finalizers") or []
-        return self._answers.sent(call, await self._garbage.finalize_namespace(call.target(), list(finalizers)))
+        return self._answers.sent(call, encode(scale_of(kind, after)))

@@ -518,7 +518,7 @@ def _service(value: Json, cluster: Cluster) -> Causes:
         if not 0 < port.get("port", 0) < 65536:
             causes.append(invalid_value(f"{path}.port", port.get("port", 0), "must be between 1 and 65535, inclusive"))
         if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
-            causes.append(unsupported_value(f"{path}.protocol", port.get("protocol"), ("TCP", "UDP", "SCTP")))
+            causes.append(unsupported_value(f"{path}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP")))
     return causes
 
 

@@ -21,6 +21,7 @@ from quartermaster.local.apiserver.defaults import allocate, set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
+    Cause,
     Json,
     already_exists,
     bad_request,
@@ -78,11 +79,7 @@ class Writer:
         """Create an object; raises ApiError 400, 403, 409 or 422."""
         kind, cluster = target.kind, self._cluster
         metadata = self._metadata(target, value)
-        warnings = self._decoded(target, value, unknown or [])
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
-        name = metadata.get("name", "")
-        key = (target.key[0], name)
+        warnings = self.decode(kind, value, unknown or [], target.options.validation)
         stored = cluster.registry.stored(kind.table) or kind
         value = convert(value, kind, stored)
         metadata["creationTimestamp"] = cluster.now()
@@ -92,7 +89,11 @@ class Writer:
         metadata.pop("resourceVersion", None)
         set_defaults(stored, value, cluster)
         if not applied:
-            self._own(target, stored, value, None, metadata["creationTimestamp"])
+            self.own(target, stored, value, None, metadata["creationTimestamp"])
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
+        name = metadata.get("name", "")
+        key = (target.key[0], name)
         prepare_create(stored, value, self.type_of(stored))
         allocate(stored, value, cluster)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
@@ -152,24 +153,18 @@ class Writer:
                 return name
         raise already_exists(kind.plural, kind.group, name)
 
-    def _decoded(self, target: Target, value: Json, repeated: list[str]) -> list[str]:
-        kind = target.kind
+    def decode(self, kind: Kind, value: Json, repeated: list[str], validation: str) -> list[str]:
+        """Bring an object to normal form, in place; returns warnings. Raises ApiError 400."""
         if kind.custom is not None:
             unknown = kind.custom.decode(value)
         else:
             type_ = self._cluster.schemas.of(kind.gvk)
             unknown = to_normal(value, type_, kind.kind, kind.version) if type_ is not None else []
-        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, target.options.validation)
+        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, validation)
 
-    def _own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
-        """Record who owns what, in the version of the request.
-
-        Of an object whose owners nobody has recorded, nobody begins to by an update.
-        """
-        if old is not None and not value["metadata"].get("managedFields"):
-            value["metadata"].pop("managedFields", None)
-            return
-        kind = target.kind
+    def own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
+        """Record who owns what, in the version of the request."""
+        kind = target.kind if target.kind.table == stored.table else stored
         new, before = value, old
         if kind is not stored:
             new = convert(load(encode(value)), stored, kind)
@@ -203,10 +198,13 @@ class Writer:
         *,
         create: Callable[[], Json] | None = None,
         applied: bool = False,
+        decoded: bool = False,
         unknown: list[str] | None = None,
         unconditional: bool = True,
     ) -> Written:
-        """Change an object by `mutation`; `create` makes one if there is none. `applied`: ownership is recorded.
+        """Change an object by `mutation`; `create` makes one if there is none.
+
+        `applied`: ownership is recorded. `decoded`: what `mutation` makes is in normal form.
 
         Raises ApiError 400, 403, 404, 409 or 422.
         """
@@ -218,7 +216,12 @@ class Writer:
                     raise not_found(kind.plural, kind.group, target.key[1])
                 return await self.create(target, create(), applied=applied)
             written = await self._attempt(
-                target, record, mutation, applied=applied, unknown=unknown or [], unconditional=unconditional
+                target,
+                record,
+                mutation,
+                applied=applied,
+                unknown=None if decoded else unknown or [],
+                unconditional=unconditional,
             )
             if written is not None:
                 return written
@@ -231,13 +234,14 @@ class Writer:
         mutation: Mutation,
         *,
         applied: bool,
-        unknown: list[str],
+        unknown: list[str] | None,
         unconditional: bool,
     ) -> Written | None:
         kind, cluster = target.kind, self._cluster
         stored = cluster.registry.stored(kind.table) or kind
         old = load(record.raw)
         value = mutation(convert(load(record.raw), stored, kind))
+        warnings = [] if unknown is None else self.decode(kind, value, unknown, target.options.validation)
         metadata = value.get("metadata")
         if not isinstance(metadata, dict):
             raise bad_request("metadata: Invalid value: an object is required")
@@ -245,16 +249,12 @@ class Writer:
         self._place(target, metadata)
         self._same_uid(target, metadata, record)
         self._same_deletion(target, metadata, old["metadata"])
-        warnings = self._decoded(target, value, unknown)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
-        if not applied and metadata.get("managedFields") != []:
-            metadata["managedFields"] = old["metadata"].get("managedFields", [])
+        set_defaults(stored, value, cluster)
         prepare_update(stored, value, old, subresource=target.subresource)
-        if target.subresource != "status":
-            set_defaults(stored, value, cluster)
         if not applied:
-            self._own(target, stored, value, old, cluster.now())
+            self.own(target, stored, value, old, cluster.now())
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
@@ -271,19 +271,19 @@ class Writer:
             return None
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), warnings=warnings)
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and self._done(stored, value, old):
-            return Written(record=cluster.remove(stored, record, value), deleted=True, warnings=warnings)
+        if not metadata.get("finalizers") and self._done(stored, value, old):
+            cluster.remove(stored, record)  # watchers see it as it last was, the writer what it wrote
+            return Written(value=convert(value, stored, kind), deleted=True, warnings=warnings)
         if same(value, old):
             return Written(record=record, warnings=warnings)
         return Written(record=cluster.put(stored, value, record), warnings=warnings)
 
     def _done(self, kind: Kind, value: Json, old: Json) -> bool:
-        """Whether an object being deleted has nothing left to wait for, its last finalizer having gone."""
-        if not old["metadata"].get("finalizers"):
+        """Whether an object that was being deleted has nothing left to wait for."""
+        if kind.table == "namespaces" and value.get("spec", {}).get("finalizers"):
             return False
-        if kind.table == "namespaces":
-            return not value.get("spec", {}).get("finalizers")
-        return not value["metadata"].get("deletionGracePeriodSeconds")
+        known = old["metadata"]
+        return "deletionTimestamp" in known and not known.get("deletionGracePeriodSeconds")
 
     def _check_revision(self, target: Target, metadata: Json, record: Record, *, unconditional: bool) -> None:
         kind = target.kind
@@ -294,7 +294,7 @@ class Writer:
                 kind.group,
                 target.key[1],
                 [
-                    managers.Cause(
+                    Cause(
                         "FieldValueInvalid",
                         "Invalid value: 0: must be specified for an update",
                         "metadata.resourceVersion",
