@@ -318,6 +318,7 @@ class ApiServer:
             target,
             replaced,
             unknown=self._repeated(request),
+            uid=str(metadata.get("uid") or ""),
             unconditional=route.kind.custom is None and route.kind.table != "leases.coordination.k8s.io",
         )
         return self._written(request, route, written)
