@@ -145,6 +145,7 @@ class Objects:
             target,
             replaced,
             unknown=bodies.repeated_fields(call.request),
+            uid=str(metadata.get("uid") or "") if isinstance(metadata, dict) else "",
             unconditional=kind.custom is None and kind.table != "leases.coordination.k8s.io",
         )
         return self._answers.written(call, written)

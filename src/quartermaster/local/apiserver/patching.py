@@ -80,13 +80,12 @@ class Patch:
 
     def __call__(self, live: Json) -> Json:
         """The patched object in normal form. `live` is taken apart."""
-        body = self._body()
-        before = in_go_order(live, self.type if self.kind.custom is None else ANY)
-        result = self._applied(live, body)
+        before = encode(live)
+        result = self._applied(live, self._body())
         try:
             self.warnings = self._decoded(result)
         except Undecodable as wrong:
-            raise self._refused(encode(before), wrong) from None
+            raise self._refused(decode(before), wrong) from None
         return result
 
     def _applied(self, live: Json, body: Any) -> Json:
@@ -115,12 +114,13 @@ class Patch:
             repeated = [f"json patch {text}" for text in repeated]
         return self.decode(kind, result, repeated)
 
-    def _refused(self, before: bytes, wrong: Undecodable) -> ApiError:
+    def _refused(self, before: Json, wrong: Undecodable) -> ApiError:
         """422 that quotes what the patch made, or of strategic patches the patch itself."""
         body, why = self._body(), wrong.why
         if self.media == STRATEGIC_PATCH:
             quoted, why = go_text(body), wrong.conversion
         else:
             touched = paths_of(body) if self.media == JSON_PATCH else body
-            quoted = encode(sorted_where(self._applied(decode(before), body), touched)).decode()
+            ordered = in_go_order(before, self.type if self.kind.custom is None else ANY)
+            quoted = encode(sorted_where(self._applied(ordered, body), touched)).decode()
         return invalid("", "", "", [invalid_value("patch", quoted, why)])

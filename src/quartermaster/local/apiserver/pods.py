@@ -16,6 +16,7 @@ from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter
 from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, not_found
 from quartermaster.local.apiserver.selectors import from_object, matches
+from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
 
@@ -59,8 +60,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     metadata, spec = pod["metadata"], pod["spec"]
     said = (body.get("metadata") or {}).get("uid")
     if said and said != record.uid:
-        why = f"Precondition failed: UID in precondition: {said}, UID in object meta: {record.uid}"
-        raise conflict("pods/binding", "", name, why)
+        raise conflict("pods", "", name, uid_mismatch(target.kind, target.key, str(said), record.uid))
     if metadata.get("deletionTimestamp"):
         raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec.get("nodeName"):

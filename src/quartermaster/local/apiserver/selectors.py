@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from quartermaster.local.apiserver.errors import ApiError, bad_request
-from quartermaster.local.apiserver.names import label_key_problem, label_value_problem
+from quartermaster.local.apiserver.names import key_problems, value_problems
 
 _TOKEN = re.compile(r"[ \t\r\n]*(!=|==|=|!|>|<|,|\(|\)|[^ \t\r\n!=<>,()]+)")
 _TERM = re.compile(r"(?:\\.|[^,\\]|\\$)+", re.DOTALL)
@@ -90,7 +90,7 @@ class _Parser:
         if negated:
             self.take()
         key = self._name(self.take())
-        if problem := label_key_problem(key):
+        if problem := "; ".join(key_problems(key)):
             raise _unparsable(f'<nil>: Invalid value: "{key}": {problem}')
         if self.next in ("", ","):
             return Requirement(key, "absent" if negated else "exists")
@@ -111,7 +111,7 @@ class _Parser:
         problems += [
             f'values[{index}][{key}]: Invalid value: "{value}": {problem}'
             for index, value in enumerate(sorted(values))
-            if (problem := label_value_problem(value))
+            if (problem := "; ".join(value_problems(value)))
         ]
         if problems:
             raise _unparsable(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")

@@ -53,15 +53,6 @@ _COUNTED_METADATA = {"deployments.apps": "annotations", "endpointslices.discover
 
 _SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
 
-_SERVER_METADATA = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-)
-
 
 def counts_generation(kind: Kind) -> bool:
     """Whether it has a generation."""
@@ -90,11 +81,12 @@ def prepare_create(kind: Kind, value: Json, type_: Type) -> None:
 def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> None:
     """Before an object is stored again: restore what this path may not change, and count."""
     metadata, known = value.setdefault("metadata", {}), old["metadata"]
-    for name in _SERVER_METADATA:
-        if name in known:
-            metadata[name] = known[name]
-        else:
-            metadata.pop(name, None)
+    _keep(metadata, known, "creationTimestamp", "generation", "selfLink")
+    metadata.setdefault("uid", known["uid"])
+    if "deletionTimestamp" in known:
+        _keep(metadata, known, "deletionTimestamp")
+    if "deletionGracePeriodSeconds" in known:
+        metadata.setdefault("deletionGracePeriodSeconds", known["deletionGracePeriodSeconds"])
     if subresource == "status":
         status = value.get("status")
         for name in [name for name in value if name not in ("metadata", "status", "kind", "apiVersion")]:
@@ -110,12 +102,8 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
             value["metadata"] = metadata = dict(known)
             if kept is not None:
                 metadata["managedFields"] = kept
-        else:
-            for name in ("ownerReferences", "finalizers") if kind.table != "nodes" else ():
-                if name in known:
-                    metadata[name] = known[name]
-                else:
-                    metadata.pop(name, None)
+        elif kind.table != "nodes":
+            _keep(metadata, known, "ownerReferences", "finalizers")
     elif own_status(kind) and kind.table != "nodes":
         if "status" in old:
             value["status"] = old["status"]
@@ -125,6 +113,15 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
         value["status"] = old.get("status", {})
     if counts_generation(kind) and subresource != "status" and differs(kind, value, old):
         metadata["generation"] = known.get("generation", 0) + 1
+
+
+def _keep(value: Json, known: Json, *names: str) -> None:
+    """What was there stays, and what was not does not come."""
+    for name in names:
+        if name in known:
+            value[name] = known[name]
+        else:
+            value.pop(name, None)
 
 
 def differs(kind: Kind, value: Json, old: Json) -> bool:

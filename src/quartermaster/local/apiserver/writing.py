@@ -27,16 +27,16 @@ from quartermaster.local.apiserver.errors import (
     bad_request,
     conflict,
     invalid,
-    invalid_value,
     not_found,
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.options import WriteOptions
 from quartermaster.local.apiserver.schemas import Type
+from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Key, Record
 from quartermaster.local.apiserver.strategy import own_status, prepare_create, prepare_update
 from quartermaster.local.apiserver.transport import User
-from quartermaster.local.apiserver.validation import validate, validate_metadata, validate_update
+from quartermaster.local.apiserver.validation import validate, validate_update
 
 _ATTEMPTS = 6
 
@@ -101,9 +101,9 @@ class Writer:
         value = operation.value
         metadata = value["metadata"]
         warnings += operation.warnings
-        causes = validate_metadata(kind, metadata) + validate(stored, value, cluster)
+        causes = validate(kind, stored, value, cluster)
         if causes:
-            raise invalid(kind.kind, kind.group, name or metadata.get("generateName", ""), causes)
+            raise invalid(stored.kind, stored.group, name or metadata.get("generateName", ""), causes)
         existing = cluster.find(kind.table, key)
         if existing is not None:
             raise already_exists(kind.plural, kind.group, name)
@@ -199,12 +199,13 @@ class Writer:
         create: Callable[[], Json] | None = None,
         applied: bool = False,
         decoded: bool = False,
+        uid: str = "",
         unknown: list[str] | None = None,
         unconditional: bool = True,
     ) -> Written:
         """Change an object by `mutation`; `create` makes one if there is none.
 
-        `applied`: ownership is recorded. `decoded`: what `mutation` makes is in normal form.
+        `applied`: ownership is recorded. `decoded`: what `mutation` makes is in normal form. `uid`: whom it is for.
 
         Raises ApiError 400, 403, 404, 409 or 422.
         """
@@ -215,6 +216,7 @@ class Writer:
                 if create is None:
                     raise not_found(kind.plural, kind.group, target.key[1])
                 return await self.create(target, create(), applied=applied)
+            self._same_uid(target, uid, record)
             written = await self._attempt(
                 target,
                 record,
@@ -247,8 +249,6 @@ class Writer:
             raise bad_request("metadata: Invalid value: an object is required")
         self._check_revision(target, metadata, record, unconditional=unconditional)
         self._place(target, metadata)
-        self._same_uid(target, metadata, record)
-        self._same_deletion(target, metadata, old["metadata"])
         value = convert(value, kind, stored)
         metadata = value["metadata"]
         set_defaults(stored, value, cluster)
@@ -261,10 +261,9 @@ class Writer:
         value = operation.value
         metadata = value["metadata"]
         metadata["resourceVersion"] = str(record.revision)
-        causes = validate_metadata(kind, metadata, old["metadata"])
-        causes += validate_update(stored, value, old, cluster, subresource=target.subresource)
+        causes = validate_update(kind, stored, value, old, subresource=target.subresource)
         if causes:
-            raise invalid(kind.kind, kind.group, target.key[1], causes)
+            raise invalid(stored.kind, stored.group, target.key[1], causes)
         await self._admission.validate(operation)
         warnings += operation.warnings
         if cluster.find(kind.table, target.key) is not record:
@@ -304,23 +303,11 @@ class Writer:
         if said not in ("", "0", str(record.revision)):
             raise conflict(kind.plural, kind.group, target.key[1], MODIFIED)
 
-    def _same_deletion(self, target: Target, metadata: Json, old: Json) -> None:
-        said = metadata.get("deletionTimestamp")
-        if said and said != old.get("deletionTimestamp"):
-            kind = target.kind
-            cause = invalid_value("metadata.deletionTimestamp", said, "field is immutable")
-            raise invalid(kind.kind, kind.group, target.key[1], [cause, cause])
-
-    def _same_uid(self, target: Target, metadata: Json, record: Record) -> None:
-        said = metadata.get("uid") or record.uid
-        if said != record.uid:
-            kind = target.kind
-            raise conflict(
-                kind.plural,
-                kind.group,
-                target.key[1],
-                f"Precondition failed: UID in precondition: {said}, UID in object meta: {record.uid}",
-            )
+    def _same_uid(self, target: Target, said: str, record: Record) -> None:
+        """Whether what a client replaces is what it has read."""
+        if said and said != record.uid:
+            kind, name = target.kind, target.key[1]
+            raise conflict(kind.plural, kind.group, name, uid_mismatch(kind, target.key, said, record.uid))
 
 
 def same(value: Json, old: Json) -> bool:
