@@ -12,7 +12,15 @@ from typing import Any
 
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import Malformed, decode, decode_yaml, encode
-from quartermaster.local.apiserver.errors import ApiError, Json, Undecodable, bad_request, unsupported_media
+from quartermaster.local.apiserver.errors import (
+    ApiError,
+    Json,
+    Undecodable,
+    bad_request,
+    invalid,
+    invalid_value,
+    unsupported_media,
+)
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.negotiation import PROTOBUF
 from quartermaster.local.apiserver.normal import Mismatch, normalize
@@ -66,8 +74,11 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' "
             f"({short})"
         )
-    typed(value, kind.kind, kind.api_version)
-    check_bytes(value, kind)
+    if kind.custom is not None:
+        _typed_custom(value, kind)
+    else:
+        typed(value, kind.kind, kind.api_version)
+        check_bytes(value, kind)
     return value
 
 
@@ -90,6 +101,20 @@ def check_bytes(value: Json, kind: Kind) -> None:
     problem = base64_problem(value, names)
     if problem:
         raise Undecodable(kind.kind, kind.version, problem)
+
+
+def _typed_custom(value: Json, kind: Kind) -> None:
+    """The same of a custom resource, whose kind is looked at with its fields; raises ApiError 400 or 422."""
+    version, said = value.get("apiVersion") or "", value["kind"]
+    if version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version or '/'}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    if said != kind.kind:
+        metadata = value.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+        raise invalid(said, kind.group, name, [invalid_value("kind", said, f"must be {kind.kind}")])
 
 
 def typed(value: Json, kind: str, api_version: str) -> Json:

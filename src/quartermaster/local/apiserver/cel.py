@@ -89,6 +89,11 @@ class Rules:
     def __init__(self, schema: Json) -> None:
         self._schema = schema if _has_rules(schema) else None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self._schema is not None
+
     def check(self, value: Json, old: Json | None) -> list[Cause]:
         """What does not hold."""
         if self._schema is None:
@@ -151,8 +156,8 @@ def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
         text = f"rule evaluation error: {wrong} evaluating rule: {rule.get('message') or expression}"
         yield Cause("FieldValueInvalid", f"Invalid value: {bad}{text}", at)
         return
-    if holds is True:
-        return
+    if holds is True or ("oldSelf" not in variables and old is not None and old == value):
+        return  # what was wrong before and did not change may stay
     message = rule.get("message") or f"failed rule: {expression}"
     if rule.get("messageExpression"):
         with contextlib.suppress(CelError):

@@ -160,6 +160,8 @@ class Deleter:
         stored = self._cluster.registry.stored(kind.table) or kind
         if kind.table == "namespaces" and self._namespace_waits(value):
             return self._terminate(stored, record, value, options)
+        if kind.table == CRDS:
+            return self._retire(stored, record, value, options)
         grace = self._grace(value, options) if kind.table == "pods" else None
         if grace is not None and grace < 0:
             return Deleted(value, gone=False)
@@ -212,6 +214,23 @@ class Deleter:
             metadata["deletionTimestamp"] = timestamp(now + grace)
         metadata["deletionGracePeriodSeconds"] = grace
 
+    def _retire(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> Deleted:
+        """A definition's objects go first: it says so, and waits."""
+        metadata, now = value["metadata"], self._cluster.now()
+        if "deletionTimestamp" not in metadata:
+            _set_finalizers(metadata, [*self._finalizers(kind, metadata, options), CLEANUP])
+            metadata["deletionTimestamp"] = now
+            value.setdefault("status", {}).setdefault("conditions", []).append(
+                {
+                    "type": "Terminating",
+                    "status": "True",
+                    "lastTransitionTime": now,
+                    "reason": "InstanceDeletionPending",
+                    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                }
+            )
+        return Deleted(self._put(kind, record, value, options)[1], gone=False)
+
     def _terminate(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> Deleted:
         """A namespace is emptied first: whoever does that sees it in its phase."""
         metadata = value["metadata"]
@@ -223,8 +242,6 @@ class Deleter:
 
     def _finalizers(self, kind: Kind, metadata: Json, options: DeleteOptions) -> list[str]:
         finalizers = list(metadata.get("finalizers") or ())
-        if kind.table == CRDS and not metadata.get("deletionTimestamp"):
-            finalizers.append(CLEANUP)
         if metadata.get("deletionTimestamp") and not options.propagation:
             return finalizers
         policy = options.propagation or ("Orphan" if kind.table in _ORPHANS else "")

@@ -59,7 +59,7 @@ def resources(registry: Registry, name: str, version: str) -> Json:
         if kind.storage_hash:
             entry["storageVersionHash"] = kind.storage_hash
         found.append(entry)
-        for sub in sorted(kind.subresources.values(), key=lambda sub: sub.name):
+        for sub in _parts(kind):
             entry = {"name": f"{kind.plural}/{sub.name}", "singularName": "", "namespaced": kind.namespaced}
             if (sub.group, sub.version) != (kind.group, kind.version):
                 entry |= {"group": sub.group, "version": sub.version}
@@ -116,9 +116,15 @@ def _resource(kind: Kind) -> Json:
                 "responseKind": _response_kind(kind, sub),
                 "verbs": list(sub.verbs),
             }
-            for sub in sorted(kind.subresources.values(), key=lambda sub: sub.name)
+            for sub in _parts(kind)
         ]
     return found
+
+
+def _parts(kind: Kind) -> list[Subresource]:
+    """By name, but those of custom resources as they are made: status, then scale."""
+    found = list(kind.subresources.values())
+    return found if kind.custom is not None else sorted(found, key=lambda sub: sub.name)
 
 
 def _response_kind(kind: Kind, sub: Subresource) -> Json:

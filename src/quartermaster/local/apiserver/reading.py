@@ -98,8 +98,6 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
             continue
         found.append(record)
     metadata: Json = {"resourceVersion": str(revision)}
-    if kind.custom is not None and view.form.shape == "object":
-        metadata["continue"] = ""
     if remaining:
         metadata["continue"] = _token(revision, found[-1].key)
         if wanted.accepts is None:
@@ -190,7 +188,7 @@ async def watch(
             first += _bookmark(view, now, initial_end=True)
     elif not start:
         start = now
-    elif start < table.compacted:
+    elif start < max(table.compacted, table.opened):
         return _one(view.line(b"ERROR", encode(_too_old(start, table).status())))
     return _follow(
         cluster,
@@ -205,7 +203,7 @@ async def watch(
 
 
 def _too_old(revision: int, table: Table) -> ApiError:
-    return expired(f"too old resource version: {revision} ({table.compacted})")
+    return expired(f"too old resource version: {revision} ({max(table.compacted, table.opened)})")
 
 
 async def _one(line: bytes) -> AsyncIterator[bytes]:

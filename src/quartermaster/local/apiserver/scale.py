@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.local.apiserver.errors import Json, conflict, invalid, invalid_value
+from quartermaster.local.apiserver.errors import ApiError, Json, conflict, invalid, invalid_value
 from quartermaster.local.apiserver.fieldsets import Trie, difference
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.selectors import from_object, to_text
@@ -28,6 +28,16 @@ def _paths(kind: Kind) -> tuple[str, str, str]:
         scale = kind.custom.scale
         return scale["specReplicasPath"], scale["statusReplicasPath"], scale.get("labelSelectorPath", "")
     return ".spec.replicas", ".status.replicas", ""
+
+
+def checked_scale_of(kind: Kind, value: Json) -> Json:
+    """The Scale of an object that is asked for; raises ApiError 500 for a custom resource that says no replicas."""
+    path = _paths(kind)[0]
+    if kind.custom is not None and _walk(value, path) is None:
+        why = f'the spec replicas field "{path}" does not exist'
+        details = {"causes": [{"message": why}]}
+        raise ApiError(500, "InternalError", f"Internal error occurred: {why}", details=details)
+    return scale_of(kind, value)
 
 
 def scale_of(kind: Kind, value: Json) -> Json:

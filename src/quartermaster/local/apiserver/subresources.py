@@ -16,7 +16,7 @@ from quartermaster.local.apiserver.objects import Objects
 from quartermaster.local.apiserver.patching import APPLY_PATCH
 from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.questions import Questions
-from quartermaster.local.apiserver.scale import SCALE, owned_scale_of, scale_of, set_scale
+from quartermaster.local.apiserver.scale import SCALE, checked_scale_of, owned_scale_of, scale_of, set_scale
 from quartermaster.local.apiserver.transport import Response
 from quartermaster.local.apiserver.writing import Writer
 
@@ -105,7 +105,7 @@ class Subresources:
         if value is None:
             raise not_found(kind.plural, kind.group, call.route.name)
         if call.verb == "get":
-            return self._answers.sent(call, encode(scale_of(kind, value)))
+            return self._answers.sent(call, encode(checked_scale_of(kind, value)))
         target = call.target("scale")
         applied = bodies.media_type(call.request) == APPLY_PATCH
         if applied:

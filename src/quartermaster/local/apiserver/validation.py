@@ -16,7 +16,8 @@ from quartermaster.local.apiserver import validation_pods as pods
 from quartermaster.local.apiserver import validation_services as services
 from quartermaster.local.apiserver import validation_workloads as workloads
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.errors import Json, invalid_value
+from quartermaster.local.apiserver.definitions import changed_definition, validate_definition
+from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.validation_kinds import CHANGES, RULES, new_event
 from quartermaster.local.apiserver.validation_metadata import (
@@ -98,8 +99,6 @@ def validate(kind: Kind, stored: Kind, value: Json, cluster: Cluster) -> Causes:
         custom: Causes = stored.custom.validate(value, None)
         return about + custom
     if table == "customresourcedefinitions.apiextensions.k8s.io":
-        from quartermaster.local.apiserver.crds import validate_definition  # noqa: PLC0415  # crds need these words
-
         return about + validate_definition(value, cluster)
     rule = new_event if kind.group == "events.k8s.io" else _RULES.get(table, _NONE).new
     causes = rule(value) if rule is not None else []
@@ -122,10 +121,10 @@ def validate_update(kind: Kind, stored: Kind, value: Json, old: Json, *, subreso
         if table not in _LATE:
             causes += again + (own_finalizers(metadata) if kind.custom is None else [])
     if kind.custom is not None:
-        custom: Causes = stored.custom.validate(value, old)
+        custom: Causes = stored.custom.validate(value, old, status=subresource == "status")
         return causes + custom
     if table == "customresourcedefinitions.apiextensions.k8s.io":
-        return causes + _changed_definition(value, old)
+        return causes + changed_definition(value, old)
     rules = _RULES.get(table, _NONE)
     if subresource == "status":
         return causes + (rules.status(value, old) if rules.status else [])
@@ -135,11 +134,3 @@ def validate_update(kind: Kind, stored: Kind, value: Json, old: Json, *, subreso
         return causes + rules.change(value, old)
     changed = any(value.get(key) != old.get(key) for key in {*value, *old} - {"metadata", "status"})
     return causes + (rules.new(value) if rules.new is not None and changed else [])
-
-
-def _changed_definition(value: Json, old: Json) -> Causes:
-    spec, before = value.get("spec", {}), old.get("spec", {})
-    names, known = spec.get("names") or {}, before.get("names") or {}
-    pairs = [(f"spec.{name}", spec.get(name), before.get(name)) for name in ("group", "scope")]
-    pairs += [(f"spec.names.{name}", names.get(name), known.get(name)) for name in ("kind", "plural")]
-    return [invalid_value(path, now, "field is immutable") for path, now, was in pairs if now != was]

@@ -100,7 +100,9 @@ class View:
         return b'{"type":"' + kind + b'","object":' + body + b"}\n"
 
     def listing(self, records: Iterable[Record], metadata: Json) -> bytes:
-        """A list."""
+        """A list. Those of custom resources always say whether they go on."""
+        if self.kind.custom is not None and self.form.shape == "object":
+            metadata = {"continue": ""} | metadata
         if self.form.shape == "table":
             values = [self.value(record.raw) for record in records]
             return encode(self._table(values) | {"metadata": metadata})
