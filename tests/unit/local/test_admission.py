@@ -197,3 +197,27 @@ async def test_the_usual_roles_are_there_and_take_in_what_is_labelled_for_them()
             "allowed": True,
             "reason": 'RBAC: allowed by RoleBinding "ann/default" of ClusterRole "edit" to User "ann"',
         }
+
+
+async def test_what_a_quota_says_is_used_falls_when_something_goes_or_ends() -> None:
+    async with kubernetes() as api:
+        await api.create(
+            "resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5", "configmaps": "9"}}}
+        )
+
+        async def used() -> dict[str, str]:
+            for _ in range(3):  # the turns of what counts
+                await asyncio.sleep(0)
+            found: dict[str, str] = (await api.get("resourcequotas/q"))["status"]["used"]
+            return found
+
+        assert await used() == {"pods": "0", "configmaps": "0"}
+        for name in "ab":
+            await api.create("pods", pod(name))
+        await api.create("configmaps", {"metadata": {"name": "c"}})
+        assert await used() == {"pods": "2", "configmaps": "1"}
+        await api.delete("pods/a")
+        assert await used() == {"pods": "1", "configmaps": "1"}
+        await api.patch("pods/b/status", {"status": {"phase": "Succeeded"}})
+        await api.delete("configmaps/c")
+        assert await used() == {"pods": "0", "configmaps": "0"}

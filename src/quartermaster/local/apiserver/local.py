@@ -21,6 +21,7 @@ from quartermaster.local.apiserver.identity import Identity, identity, write_kub
 from quartermaster.local.apiserver.persistence import Database, store_on
 from quartermaster.local.apiserver.policies import Policies
 from quartermaster.local.apiserver.quota import install as install_quota
+from quartermaster.local.apiserver.quota_usage import QuotaUsage
 from quartermaster.local.apiserver.rbac import Rbac
 from quartermaster.local.apiserver.server import ApiServer, Settings
 from quartermaster.local.apiserver.webhooks import Resolve, Webhooks
@@ -85,6 +86,8 @@ class LocalApi:
             aggregation = Aggregation(self.server.cluster)
             aggregation.collect()
             self._tasks.append(asyncio.create_task(aggregation.run(), name="aggregated roles"))
+            usage = QuotaUsage(self.server.cluster)
+            self._tasks.append(asyncio.create_task(usage.run(), name="usage of quotas"))
         if self._port is not None:
             self.identity = identity(self._folder)
             self.server.access.tokens[self.identity.token] = MASTER

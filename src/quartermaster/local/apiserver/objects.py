@@ -230,18 +230,7 @@ class Objects:
 
     async def _delete_collection(self, call: Call) -> Response:
         kind, options = call.route.kind, self._delete_options(call)
-        query = {
-            key: text
-            for key, text in call.request.query.items()
-            if key in ("labelSelector", "fieldSelector", "limit", "continue")
-        }
-        revision = self._cluster.store.revision
-        chosen = reading.Filter.of(kind, call.route.namespace, ListOptions.of(query))
-        found = [
-            record
-            for record in self._cluster.store.table(kind.table).records(chosen.namespace)
-            if chosen.matches(record)
-        ]
+        found, metadata = reading.page(self._cluster, kind, call.route.namespace, ListOptions.of(call.request.query))
         for record in found:
             one = Call(call.request, call.user, Route(kind, record.key[0], record.key[1], ""), "delete")
             try:
@@ -249,5 +238,5 @@ class Objects:
             except ApiError as error:
                 if error.code != 404:
                     raise
-        listing = self._answers.view(call).listing(found, {"resourceVersion": str(revision)})
+        listing = self._answers.view(call).listing(found, metadata)
         return self._answers.sent(call, listing, warnings=warnings_of(kind, options))

@@ -1,13 +1,13 @@
 """ResourceQuota and LimitRange: what a namespace may hold, and what a container gets when it does not say.
 
 Usage is counted from the objects themselves when a quota is asked, so it cannot drift; ``status.used`` of the quota is
-written along with the object that changed it. Scopes understood: Terminating, NotTerminating, BestEffort, NotBestEffort
-and PriorityClass by name.
+written along with the object that adds to it (quota_usage.py lowers it). Scopes understood: Terminating,
+NotTerminating, BestEffort, NotBestEffort and PriorityClass by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from quartermaster.local.apiserver.admission import Admission, Operation
@@ -124,7 +124,7 @@ class _Quotas:
             if not wanted or not _in_scope(quota, operation):
                 continue
             self._demands(operation, quota, hard)
-            used = self._used(namespace, quota)
+            used = _used(self._cluster, namespace, quota)
             over = {
                 name: amount
                 for name, amount in wanted.items()
@@ -140,8 +140,7 @@ class _Quotas:
                     f"used: {_shown(used, over)}, limited: {limits}",
                 )
             if not operation.options.dry_run:
-                total = {name: used.get(name, Fraction(0)) + wanted.get(name, Fraction(0)) for name in hard}
-                quota["status"] = {"hard": hard, "used": {name: _text(amount) for name, amount in total.items()}}
+                quota["status"] = status_of(self._cluster, namespace, quota, wanted)
                 kind = self._cluster.registry.stored("resourcequotas")
                 assert kind is not None, "quotas are built in"
                 self._cluster.put(kind, quota, record)
@@ -164,20 +163,28 @@ class _Quotas:
                 "pods", "", operation.key[1], f"failed quota: {quota['metadata']['name']}: must specify {text}"
             )
 
-    def _used(self, namespace: str, quota: Json) -> dict[str, Fraction]:
-        hard = quota["spec"]["hard"]
-        found: dict[str, Fraction] = {}
-        for table in list(self._cluster.store.tables.values()):
-            if table.name not in _COUNTED and f"count/{table.name}" not in hard:
+
+def status_of(cluster: Cluster, namespace: str, quota: Json, more: Mapping[str, Fraction] | None = None) -> Json:
+    """The status of a quota as things are, with `more` on its way."""
+    hard, used = quota.get("spec", {}).get("hard") or {}, _used(cluster, namespace, quota)
+    total = {name: used.get(name, Fraction(0)) + (more or {}).get(name, Fraction(0)) for name in hard}
+    return {"hard": hard, "used": {name: _text(amount) for name, amount in total.items()}}
+
+
+def _used(cluster: Cluster, namespace: str, quota: Json) -> dict[str, Fraction]:
+    hard = quota.get("spec", {}).get("hard") or {}
+    found: dict[str, Fraction] = {}
+    for table in list(cluster.store.tables.values()):
+        if table.name not in _COUNTED and f"count/{table.name}" not in hard:
+            continue
+        for record in table.records(namespace):
+            value = load(record.raw)
+            if table.name == "pods" and not scoped(quota, value):
                 continue
-            for record in table.records(namespace):
-                value = load(record.raw)
-                if table.name == "pods" and not scoped(quota, value):
-                    continue
-                for name, amount in usage_of(table.name, value).items():
-                    if name in hard:
-                        found[name] = found.get(name, Fraction(0)) + amount
-        return found
+            for name, amount in usage_of(table.name, value).items():
+                if name in hard:
+                    found[name] = found.get(name, Fraction(0)) + amount
+    return found
 
 
 def usage_of(table: str, value: Json) -> dict[str, Fraction]:

@@ -70,7 +70,11 @@ def get(cluster: Cluster, view: View, key: Key, revision: int | None = None) -> 
 
 def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) -> bytes:
     """A list, or a page of one."""
-    kind = view.kind
+    return view.listing(*page(cluster, view.kind, namespace, options))
+
+
+def page(cluster: Cluster, kind: Kind, namespace: str, options: ListOptions) -> tuple[list[Record], Json]:
+    """What a list shows, and its metadata; raises ApiError 400, 410 or 504."""
     wanted = Filter.of(kind, namespace, options)
     table = cluster.store.table(kind.table)
     revision, after = cluster.store.revision, None
@@ -79,7 +83,7 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
     elif options.revision:
         if options.revision > revision:
             raise _too_new(options.revision, revision)
-        if options.match == "Exact":
+        if options.match == "Exact" or (options.limit and not options.match):
             revision = options.revision
             if revision < table.compacted:
                 raise expired(f"The resourceVersion for the provided list is too old: {revision} ({table.compacted})")
@@ -102,7 +106,7 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
         metadata["continue"] = _token(revision, found[-1].key)
         if wanted.accepts is None:
             metadata["remainingItemCount"] = remaining
-    return view.listing(found, metadata)
+    return found, metadata
 
 
 def _token(revision: int, after: Key) -> str:
