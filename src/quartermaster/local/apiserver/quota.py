@@ -13,7 +13,7 @@ from fractions import Fraction
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.defaults import qos_class
+from quartermaster.local.apiserver.defaults_pods import qos_class
 from quartermaster.local.apiserver.errors import Json, forbidden
 from quartermaster.local.apiserver.quantity import canonical, parse
 

@@ -17,7 +17,7 @@ from quartermaster.local.apiserver.bodies import strict, to_normal, unknown_fiel
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.defaults import allocate, set_defaults
+from quartermaster.local.apiserver.defaults import set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
@@ -31,6 +31,7 @@ from quartermaster.local.apiserver.errors import (
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.options import WriteOptions
+from quartermaster.local.apiserver.placing import place, place_again
 from quartermaster.local.apiserver.schemas import Type
 from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Key, Record
@@ -87,7 +88,7 @@ class Writer:
         if not applied:
             metadata.pop("managedFields", None)
         metadata.pop("resourceVersion", None)
-        set_defaults(stored, value, cluster)
+        set_defaults(stored, value)
         if not applied:
             self.own(target, stored, value, None, metadata["creationTimestamp"])
         if not metadata.get("name") and metadata.get("generateName"):
@@ -95,7 +96,7 @@ class Writer:
         name = metadata.get("name", "")
         key = (target.key[0], name)
         prepare_create(stored, value, self.type_of(stored))
-        allocate(stored, value, cluster)
+        place(stored, value, cluster, dry_run=target.options.dry_run)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
         await self._admission.mutate(operation)
         value = operation.value
@@ -251,10 +252,12 @@ class Writer:
         self._place(target, metadata)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
-        set_defaults(stored, value, cluster)
+        set_defaults(stored, value)
         prepare_update(stored, value, old, subresource=target.subresource)
         if not applied:
             self.own(target, stored, value, old, cluster.now())
+        if target.subresource != "status":
+            place_again(stored, value, old, cluster, dry_run=target.options.dry_run)
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
