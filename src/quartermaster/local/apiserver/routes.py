@@ -32,8 +32,9 @@ def route_of(registry: Registry, parts: list[str]) -> Route | None:
     watch = rest[0] == "watch" and len(rest) > 1
     if watch:
         rest = rest[1:]
-    if version not in registry.groups().get(group, ()):
-        raise page_not_found()
+    versions = registry.groups().get(group, ())
+    if version not in versions:
+        raise no_such_path() if versions and not _custom(registry, group) else page_not_found()
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3:
         inner = registry.find(group, version, rest[2])

@@ -107,14 +107,21 @@ class Writer:
             raise invalid(stored.kind, stored.group, name or metadata.get("generateName", ""), causes)
         existing = cluster.find(kind.table, key)
         if existing is not None:
-            raise already_exists(kind.plural, kind.group, name)
+            raise self._there(kind, existing)
         await self._admission.validate(operation)
         warnings += operation.warnings[len(warnings) :] if operation.warnings else []
-        if cluster.find(kind.table, key) is not None:
-            raise already_exists(kind.plural, kind.group, name)
+        existing = cluster.find(kind.table, key)
+        if existing is not None:
+            raise self._there(kind, existing)
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), created=True, warnings=warnings)
         return Written(record=cluster.put(stored, value, None), created=True, warnings=warnings)
+
+    def _there(self, kind: Kind, existing: Record) -> ApiError:
+        error = already_exists(kind.plural, kind.group, existing.key[1])
+        if "deletionTimestamp" in load(existing.raw)["metadata"]:
+            error.message = f"object is being deleted: {error.message}"
+        return error
 
     def _metadata(self, target: Target, value: Json) -> Json:
         kind = target.kind
