@@ -129,7 +129,7 @@ class Deleter:
             record = cluster.find(kind.table, target.key)
             if record is None:
                 raise not_found(kind.plural, kind.group, target.key[1])
-            self._preconditions(target, record, options)
+            self.check(target, record, options)
             value = load(record.raw)
             if kind.table == "namespaces" and target.key[1] in _PROTECTED and target.key[1] != "kube-node-lease":
                 raise forbidden(kind.plural, kind.group, target.key[1], "this namespace may not be deleted")
@@ -139,7 +139,8 @@ class Deleter:
             if cluster.find(kind.table, target.key) is record:
                 return self._commit(kind, record, load(record.raw), options)
 
-    def _preconditions(self, target: Target, record: Record, options: DeleteOptions) -> None:
+    def check(self, target: Target, record: Record, options: DeleteOptions) -> None:
+        """Whether it is what the client means; raises ApiError 409."""
         kind = target.kind
         if options.uid and options.uid != record.uid:
             why = (

@@ -60,7 +60,7 @@ class LocalApi:
             self.settings.authorizer = Rbac(cluster)
         self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
-        install_quota(self.server.admission, cluster)
+        install_quota(self.server.admission, cluster, counting=controllers)
         webhooks = Webhooks(cluster, resolve)
         self.server.admission.mutating.append(webhooks.mutate)
         self.server.admission.validating = [

@@ -130,6 +130,19 @@ def record_update(
     metadata["managedFields"] = _capped(kept)
 
 
+def record_own_status(value: Json, old: Json, *, type_: Type, now: str) -> None:
+    """After the server itself has written a status."""
+    record_update(
+        value,
+        old,
+        type_=type_,
+        manager="kube-apiserver",
+        subresource="status",
+        now=now,
+        api_version=str(value["apiVersion"]),
+    )
+
+
 def _entry(  # noqa: PLR0917  # the fields of an entry, in their order
     manager: str, operation: str, api_version: str, time: str, fields: Trie, subresource: str = ""
 ) -> Json:

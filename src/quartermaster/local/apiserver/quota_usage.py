@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.quota import status_of
@@ -44,10 +45,14 @@ class QuotaUsage:
         """Write what is used now, where that is not what is said."""
         kind = self._cluster.registry.stored(_TABLE)
         assert kind is not None, "quotas are built in"
+        type_ = self._cluster.schemas.of(kind.gvk)
+        assert type_ is not None, "quotas have a published type"
         waiting, self._waiting = self._waiting, {}
         for namespace in waiting:
             for record in list(self._cluster.store.table(_TABLE).records(namespace)):
                 quota = load(record.raw)
                 status = status_of(self._cluster, namespace, quota)
                 if quota.get("status") != status:
-                    self._cluster.put(kind, quota | {"status": status}, record)
+                    quota["status"] = status
+                    managers.record_own_status(quota, load(record.raw), type_=type_, now=self._cluster.now())
+                    self._cluster.put(kind, quota, record)

@@ -111,6 +111,8 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
             value.pop("status", None)
     elif kind.table == "nodes":
         value["status"] = old.get("status", {})
+    if kind.table == "namespaces" and subresource == "":
+        value["spec"] = old.get("spec", {})
     if counts_generation(kind) and subresource != "status" and differs(kind, value, old):
         metadata["generation"] = known.get("generation", 0) + 1
 

@@ -268,7 +268,10 @@ def _config_map(value: Json) -> Causes:
 
 def _role_update(value: Json, old: Json) -> Causes:
     if value.get("roleRef") != old.get("roleRef"):
-        return [invalid_value("roleRef", value.get("roleRef"), "cannot change roleRef")]
+        reference = value.get("roleRef") or {}
+        shown = {"APIGroup": reference.get("apiGroup", ""), "Kind": reference.get("kind", "")}
+        shown["Name"] = reference.get("name", "")
+        return [invalid_value("roleRef", shown, "cannot change roleRef")]
     return []
 
 
@@ -276,11 +279,8 @@ def _priority_class(value: Json) -> Causes:
     name, amount = value["metadata"]["name"], value.get("value", 0)
     causes: Causes = []
     if name.startswith("system-") and name not in ("system-node-critical", "system-cluster-critical"):
-        causes.append(
-            forbidden_value(
-                "metadata.name", "priority class names with 'system-' prefix are reserved for system use only"
-            )
-        )
+        why = "priority class names with 'system-' prefix are reserved for system use only"
+        causes.append(forbidden_value("metadata.name", f"{why}. error: {name} is not a known system priority class"))
     elif amount > 1_000_000_000 and not name.startswith("system-"):
         causes.append(forbidden_value("value", "maximum allowed value of a user defined priority is 1000000000"))
     return causes

@@ -17,7 +17,7 @@ from quartermaster.local.apiserver.bodies import strict, to_normal, unknown_fiel
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.defaults import allocate, set_defaults
+from quartermaster.local.apiserver.defaults import set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
@@ -31,6 +31,7 @@ from quartermaster.local.apiserver.errors import (
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.options import WriteOptions
+from quartermaster.local.apiserver.placing import place, place_again
 from quartermaster.local.apiserver.schemas import Type
 from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Key, Record
@@ -87,7 +88,7 @@ class Writer:
         if not applied:
             metadata.pop("managedFields", None)
         metadata.pop("resourceVersion", None)
-        set_defaults(stored, value, cluster)
+        set_defaults(stored, value)
         if not applied:
             self.own(target, stored, value, None, metadata["creationTimestamp"])
         if not metadata.get("name") and metadata.get("generateName"):
@@ -95,7 +96,7 @@ class Writer:
         name = metadata.get("name", "")
         key = (target.key[0], name)
         prepare_create(stored, value, self.type_of(stored))
-        allocate(stored, value, cluster)
+        place(stored, value, cluster, dry_run=target.options.dry_run)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
         await self._admission.mutate(operation)
         value = operation.value
@@ -106,14 +107,21 @@ class Writer:
             raise invalid(stored.kind, stored.group, name or metadata.get("generateName", ""), causes)
         existing = cluster.find(kind.table, key)
         if existing is not None:
-            raise already_exists(kind.plural, kind.group, name)
+            raise self._there(kind, existing)
         await self._admission.validate(operation)
         warnings += operation.warnings[len(warnings) :] if operation.warnings else []
-        if cluster.find(kind.table, key) is not None:
-            raise already_exists(kind.plural, kind.group, name)
+        existing = cluster.find(kind.table, key)
+        if existing is not None:
+            raise self._there(kind, existing)
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), created=True, warnings=warnings)
         return Written(record=cluster.put(stored, value, None), created=True, warnings=warnings)
+
+    def _there(self, kind: Kind, existing: Record) -> ApiError:
+        error = already_exists(kind.plural, kind.group, existing.key[1])
+        if "deletionTimestamp" in load(existing.raw)["metadata"]:
+            error.message = f"object is being deleted: {error.message}"
+        return error
 
     def _metadata(self, target: Target, value: Json) -> Json:
         kind = target.kind
@@ -251,10 +259,12 @@ class Writer:
         self._place(target, metadata)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
-        set_defaults(stored, value, cluster)
+        set_defaults(stored, value)
         prepare_update(stored, value, old, subresource=target.subresource)
         if not applied:
             self.own(target, stored, value, old, cluster.now())
+        if target.subresource != "status":
+            place_again(stored, value, old, cluster, dry_run=target.options.dry_run)
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
