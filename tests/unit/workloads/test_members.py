@@ -348,6 +348,8 @@ def test_an_early_workload_of_kubernetes() -> None:
     value = made("scheduling.k8s.io/v1alpha1", "Workload", "w", spec)
     one = pod("a", spec={"workloadRef": {"name": "w", "podGroup": "x"}})
     assert said(membership(one, lookup=find((value,)))) == ("PodGroup", "w-x", 4, 4, ("pods",))
+    one["spec"]["workloadRef"]["podGroupReplicaKey"] = "7"  # each replica is a gang
+    assert said(membership(one, lookup=find((value,))))[1] == "w-x-7"
 
 
 def test_kueue_groups_are_for_pods_without_an_owner() -> None:
