@@ -205,7 +205,8 @@ async def test_what_kubectl_config_writes_is_read(kubectl: Any, tmp_path: Path) 
     kubectl("set-credentials", "token", "--token=t0k3n")
     kubectl("set-credentials", "basic", "--username=jane", "--password=s3cret")
     answer = {"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential", "status": {"token": "x"}}
-    program_ = tmp_path / "plugin"
+    program_ = tmp_path / "bin" / "plugin"  # kubectl makes paths relative: beside the file it would lose its folder
+    program_.parent.mkdir()
     program_.write_text(f"#!/bin/sh\n[ $A$1 = bget ] && echo '{json.dumps(answer)}'\n")
     program_.chmod(0o755)
     plugin = ("--exec-api-version=client.authentication.k8s.io/v1beta1", f"--exec-command={program_}")
