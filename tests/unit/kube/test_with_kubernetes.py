@@ -212,9 +212,9 @@ async def test_what_kubectl_config_writes_is_read(kubectl: Any, tmp_path: Path) 
     plugin = ("--exec-api-version=client.authentication.k8s.io/v1beta1", f"--exec-command={program_}")
     kubectl("set-credentials", "plugin", *plugin, "--exec-arg=get", "--exec-env=A=b")
     users = ("files", "inside", "token", "basic", "plugin")
-    for cluster in ("files", "inside", "open", "named"):
-        for user in users:
-            kubectl("set-context", f"{cluster}-{user}", f"--cluster={cluster}", f"--user={user}", "--namespace=team")
+    pairs = [("open", user) for user in users] + [(cluster, "token") for cluster in ("files", "inside", "named")]
+    for cluster, user in pairs:
+        kubectl("set-context", f"{cluster}-{user}", f"--cluster={cluster}", f"--user={user}", "--namespace=team")
     kubectl("use-context", "files-token")
 
     def read(context: str = "") -> Any:
