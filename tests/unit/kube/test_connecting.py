@@ -287,3 +287,16 @@ def test_files_that_are_no_kubeconfigs_are_refused(tmp_path: Path) -> None:
 def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
     path = written(tmp_path / "config", user={"token": "s3cret"}, cluster={"server": ""})
     assert "s3cret" not in str(refusal(path))
+    key = base64.b64encode(WHO.key).decode()
+    pair = {"client-certificate-data": base64.b64encode(WHO.certificate).decode(), "client-key-data": key}
+    for user in (
+        {"token": "s3cret"},
+        {"token": "s3cret", "tokenFile": "x"},
+        {"username": "j", "password": "s3cret"},
+        pair,
+    ):
+        there = read(written(tmp_path / "config", user=user))
+        assert there.trust is not None
+        there.trust.context()
+        told = repr(there)
+        assert not any(secret in told for secret in ("s3cret", "ajpzM2NyZXQ", "PRIVATE KEY", key)), told
