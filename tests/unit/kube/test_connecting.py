@@ -187,6 +187,9 @@ async def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
     assert await found.credentials.current() == bearer("sa-2")
     six = connect(environment=environment | {"KUBERNETES_SERVICE_HOST": "fd00::1"}, service_account=tmp_path)
     assert six.server == "https://[fd00::1]:443"
+    (tmp_path / "empty").touch()
+    found = connect(environment=environment | {"KUBECONFIG": str(tmp_path / "empty")}, service_account=tmp_path)
+    assert found.namespace == "quarters", "an empty file names nothing"
     with pytest.raises(InvalidInput, match="automountServiceAccountToken"):
         connect(environment=environment, service_account=tmp_path / "none")
 

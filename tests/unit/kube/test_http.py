@@ -304,6 +304,19 @@ async def _lines(*parts: bytes, then: asyncio.Event | None = None) -> AsyncItera
         await then.wait()
 
 
+async def test_waiting_for_a_connection_is_no_part_of_the_time_limit() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        await asyncio.sleep(1.0)  # a real time limit has to pass, of a real socket
+        yield b'{"kind":"Fine"}'
+
+    async with (
+        scripted(lambda _: Response(200, stream=slowly())) as (api, _),
+        HttpApi(api.connection, agent="tester", connections=1, timeout=1.8) as narrow,
+    ):
+        answers = await asyncio.gather(*(narrow.send("POST", "/x") for _ in range(2)))
+    assert answers == [{"kind": "Fine"}] * 2
+
+
 async def test_lines_are_put_together_from_what_arrives() -> None:
     parts = (b'{"type":"ADD', b'ED"}\n\n{"type":"MODIFIED"}\n{"ty', b'pe":"DELETED"}\n')
     async with scripted(lambda _: Response(200, stream=_lines(*parts)), credentials=Renewed()) as (api, _):
