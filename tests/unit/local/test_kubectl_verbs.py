@@ -202,6 +202,23 @@ async def test_generators_and_deleting(tmp_path: Path) -> None:
         assert await kubectl("expose", "deployment", "web", "--port=80", "--name=exposed") == (
             "service/exposed exposed\n"
         )
+        described = await kubectl(
+            "describe",
+            "sa/robot",
+            "role/reader",
+            "rolebinding/readers",
+            "quota/q",
+            "deployment/web",
+            "service/web",
+            "job/once",
+            "cronjob/nightly",
+            "pdb/b",
+            "pc/urgent",
+            "ingress/front",
+            "ns/team",
+        )
+        for line in (r"Min available: +1", r"Completions: +1", r"/x +web:80", r"Status: +Active"):
+            assert re.search(line, described), (line, described)
         assert "autoscaled" in await kubectl("autoscale", "deployment", "web", "--min=1", "--max=3", "--cpu=50%")
         assert (await kubectl("create", "token", "robot")).strip() != ""
         assert await kubectl("auth", "can-i", "list", "pods", "--as=system:serviceaccount:default:robot") == "yes\n"
