@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.errors import ApiError, Json
+from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.store import Change
 from quartermaster.local.apiserver.transport import Handler
@@ -55,10 +55,9 @@ class Aggregation:
                 self._judge(value)
                 self._cluster.put(kind, value, record)
 
-    def check(self, parts: list[str]) -> None:
-        """Raises ApiError 503 for a path of a group version that is registered and not served."""
-        if self._missing and parts[:1] == ["apis"] and tuple(parts[1:3]) in self._missing.values():
-            raise ApiError(503, "ServiceUnavailable", "service unavailable")
+    def missing(self, parts: list[str]) -> bool:
+        """Whether a path is of a group version that is registered and that nobody serves."""
+        return bool(self._missing) and parts[:1] == ["apis"] and tuple(parts[1:3]) in self._missing.values()
 
     def admit(self, operation: Operation) -> None:
         """An APIService hears at once whether it is available."""

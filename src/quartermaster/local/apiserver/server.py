@@ -162,7 +162,8 @@ class ApiServer:
         parts = request.segments()
         if request.method not in _VERBS:
             raise method_not_allowed()
-        self.aggregation.check(parts)
+        if self.aggregation.missing(parts):
+            return Response(503, b"service unavailable\n", "text/plain; charset=utf-8")
         route = route_of(self.cluster.registry, parts)
         if route is None:
             self._authorize_path(request, user)
