@@ -221,7 +221,7 @@ async def test_an_election_has_one_leader_who_is_followed_by_the_next(tmp_path: 
 
             lock = LeaseLock("leader", "default", name)
             lock.api_instance = client.CoordinationV1Api(made)
-            terms = {"lease_duration": 3, "renew_deadline": 2, "retry_period": 1}
+            terms = {"lease_duration": 6, "renew_deadline": 4, "retry_period": 1}
             LeaderElection(Config(lock, **terms, onstarted_leading=leading, onstopped_leading=None)).run()
 
         threads = []
