@@ -79,6 +79,7 @@ class LocalApi:
     async def __aenter__(self) -> Self:
         if self._database is not None:
             self._database.restore(self.server.cluster)
+            self.server.aggregation.review()
         await bootstrap(self.server)
         self.server.garbage.whole = self._controllers
         self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
