@@ -33,6 +33,7 @@ from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.fleet.publishing import PUBLISHING
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
@@ -44,12 +45,12 @@ Part = Callable[[Handler, Clock], Coroutine[Any, Any, None]]
 
 
 async def _workloads(handler: Handler, clock: Clock) -> None:
-    """Deployments, Jobs and their kin, and what watches over nodes."""
+    """Deployments, Jobs and their kin, what watches over nodes, and the plugin that publishes their devices."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
-    async with Manager(handler, WORKLOADS, clock=clock, sleep=sleep) as manager:
+    async with Manager(handler, (*WORKLOADS, PUBLISHING), clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
