@@ -157,6 +157,7 @@ def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--data-dir", metavar="DIR", help="keep objects, certificate and token here")
     command.add_argument("--fleet", metavar="FILE", help="pools of machines (default: a small mixed fleet)")
     command.add_argument("--stages", metavar="FILE", action="append", help="more stages, or others of the same names")
+    command.add_argument("--chaos", metavar="FILE", help="faults drawn from a seed: a file, as-published or stormy")
     command.add_argument("--demo", action="store_true", help="submit a mixed day of work, at 60 times the speed")
     for name, text in (
         ("down", "end the local cluster"),

@@ -29,6 +29,7 @@ from quartermaster.local.clock import WallClock
 from quartermaster.local.controllers.manager import Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.day import Demo
+from quartermaster.local.fleet.chaos import Chaos, ChaosSet
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
@@ -72,6 +73,7 @@ class Settings:
     fleet: Fleet
     stages: tuple[Stage, ...]
     demo: bool
+    chaos: ChaosSet | None = None
 
 
 async def serve(settings: Settings) -> bool:
@@ -134,6 +136,7 @@ class Parts:
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
         self._parts = [part(api.server.handle, clock) for part in PARTS]
+        self._chaos = Chaos(self._admin, settings.chaos, clock=clock) if settings.chaos else None
         self._demo = Demo(client("demo"), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
@@ -145,6 +148,8 @@ class Parts:
             group.create_task(self.exporter.run())
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
+            if self._chaos is not None:
+                group.create_task(self._chaos.run())
             if self._demo is not None:
                 group.create_task(self._demo.run())
 

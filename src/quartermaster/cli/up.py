@@ -32,6 +32,7 @@ def command(options: argparse.Namespace) -> int:
         raise InvalidInput("local cluster", f"is up already (process {running.pid})", "end it: quartermaster down")
     print("a GPU cluster is starting in this process", flush=True)
     from quartermaster.cli.running import Settings, serve  # noqa: PLC0415  # see the module
+    from quartermaster.local.fleet import chaos  # noqa: PLC0415
     from quartermaster.local.fleet.presets import default_fleet, read_fleet  # noqa: PLC0415
     from quartermaster.local.stages.table import everything  # noqa: PLC0415
 
@@ -42,6 +43,7 @@ def command(options: argparse.Namespace) -> int:
         fleet=read_fleet(Path(options.fleet).expanduser()) if options.fleet else default_fleet(),
         stages=everything([Path(path).expanduser() for path in options.stages or ()]),
         demo=options.demo,
+        chaos=chaos.read(options.chaos) if options.chaos else None,
     )
     while asyncio.run(serve(settings)):
         _drop(settings.folder)

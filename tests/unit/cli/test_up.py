@@ -22,7 +22,8 @@ from quartermaster.local.apiserver.server import MASTER
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
 from quartermaster.local.demo.day import shipped_day
-from quartermaster.local.fleet import operating
+from quartermaster.local.fleet import marks, operating
+from quartermaster.local.fleet.chaos import ChaosSet, shipped
 from quartermaster.local.fleet.operating import Fault
 from quartermaster.local.fleet.presets import Fleet, Pool, default_fleet, parse
 from quartermaster.local.stages.table import everything
@@ -91,10 +92,12 @@ def workload(
 
 
 @contextlib.asynccontextmanager
-async def local(fleet: Fleet = SMALL, *, demo: bool = False) -> AsyncIterator[Local]:
+async def local(fleet: Fleet = SMALL, *, demo: bool = False, chaos: ChaosSet | None = None) -> AsyncIterator[Local]:
     clock = VirtualClock()
     cluster = Cluster(clock=clock, rng=random.Random(1))
-    settings = Settings(port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo)
+    settings = Settings(
+        port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo, chaos=chaos
+    )
     async with LocalApi(port=None, cluster=cluster) as api:
         parts = Parts(api, settings, clock, seed=1)
         task = asyncio.create_task(parts.run())
@@ -269,6 +272,26 @@ async def test_a_pod_with_a_claim_runs_when_it_has_its_devices() -> None:
         assert await it.phases() == {"a": "Running", "b": "Pending"}
         await it.after(110)
         assert await it.phases() == {"a": "Succeeded", "b": "Running"}
+
+
+async def test_after_a_stormy_morning_every_node_is_there_and_either_well_or_marked() -> None:
+    fleet = Fleet(pools=[*SMALL.pools, Pool(preset="l40s", name="s", spot=True, count=2)])
+    async with local(fleet, chaos=shipped("stormy")) as it:
+        seen: set[str] = set()
+        for _ in range(24):
+            await it.after(900)
+            nodes = {node["metadata"]["name"]: node for node in (await it.client.send("GET", "/api/v1/nodes"))["items"]}
+            for node in nodes.values():
+                seen |= {
+                    f"{name.rpartition('/')[2]} {'' if name.endswith(('xid', 'slowdown')) else value}".strip()
+                    for name, value in node["metadata"]["annotations"].items()
+                    if name in (marks.FAULT, marks.XID, marks.SLOWDOWN)
+                }
+        assert {"xid", "slowdown", "fault not-ready"} <= seen
+        assert {"h-0", "h-1", "m-0", "c-0"} <= nodes.keys(), "a spot node may be away"
+        for node in nodes.values():
+            marked = {marks.FAULT, marks.XID} & node["metadata"]["annotations"].keys()
+            assert marked or condition(node, "Ready")["status"] == "True"
 
 
 async def test_an_xid_takes_the_device_and_its_pod_until_it_is_healed() -> None:
