@@ -19,6 +19,7 @@ from typing import Any
 from quartermaster.cli import instance
 from quartermaster.controllers.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
+from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.apiserver.local import LocalApi
@@ -87,6 +88,7 @@ async def serve(settings: Settings) -> bool:
         async with contextlib.AsyncExitStack() as stack:
             api = LocalApi(port=settings.port, folder=settings.folder)
             api.server.cluster.clock = clock
+            api.server.admission.mutating.append(tolerate_extended_resources)
             await stack.enter_async_context(api)
             assert api.http is not None, "a port was given"
             assert api.identity is not None, "a server on a port has an identity"

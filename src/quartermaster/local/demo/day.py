@@ -14,6 +14,7 @@ from importlib.resources import files
 import msgspec
 import yaml
 
+from quartermaster.api.pods import FRACTION
 from quartermaster.kube.api import Api, Json, Mirror, Refused
 from quartermaster.kube.clock import Clock
 from quartermaster.local.fleet import marks
@@ -139,7 +140,7 @@ def due_pods(day: Day, hours: float) -> list[Submission]:
     for index, user in enumerate(books.users):
         if books.start + step * index <= hours:
             notes = {
-                "gpu-fraction": books.fraction,
+                FRACTION: books.fraction,
                 marks.RUN_SECONDS: f"{books.hours * HOUR:.0f}",
                 marks.LOAD: f"{books.load}",
             }
@@ -209,6 +210,8 @@ def _pod(
     spec: Json = {"restartPolicy": restart, "containers": [container]}
     if selector:
         spec["nodeSelector"] = selector
+    if any(key.startswith("nvidia.com/") for key in requests) or FRACTION in notes:
+        spec["tolerations"] = [{"key": marks.WHOLE_GPU, "operator": "Exists"}]
     metadata = {"name": name, "labels": {"quartermaster.dev/demo": kind} | (labels or {}), "annotations": notes}
     return Submission(name, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
