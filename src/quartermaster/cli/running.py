@@ -31,10 +31,12 @@ from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.account import Account, keep
 from quartermaster.local.demo.submitting import Demo
+from quartermaster.local.fleet.chaos import Chaos, ChaosSet
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.fleet.publishing import PUBLISHING
 from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
 from quartermaster.local.stages.player import Player
@@ -49,12 +51,12 @@ Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
 
 
 async def _workloads(connect: Connect, clock: Clock) -> None:
-    """Deployments, Jobs and their kin, and what watches over nodes."""
+    """Deployments, Jobs and their kin, what watches over nodes, and the plugin that publishes their devices."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
-    async with Manager(connect(AGENT), WORKLOADS, clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), (*WORKLOADS, PUBLISHING), clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
@@ -81,6 +83,7 @@ class Settings:
     hours: float | None = None
     """Of that day, after which to end."""
     real: Mapping[str, Path] | None = None
+    chaos: ChaosSet | None = None
 
 
 def run(settings: Settings) -> bool:
@@ -164,6 +167,7 @@ class Parts:
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
         self._parts = [part(connect, clock) for part in PARTS]
+        self._chaos = Chaos(self._admin, settings.chaos, clock=clock) if settings.chaos else None
         self._demo = Demo(connect("demo"), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
@@ -177,6 +181,8 @@ class Parts:
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
             self._installed.set()
+            if self._chaos is not None:
+                group.create_task(self._chaos.run())
             if self._demo is not None:
                 group.create_task(self._demo.run())
 

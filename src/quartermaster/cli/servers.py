@@ -16,6 +16,7 @@ from pathlib import Path
 
 from quartermaster.kube.api import Api
 from quartermaster.kube.clock import Clock
+from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
 from quartermaster.local.apiserver.http import HttpTransport
 from quartermaster.local.apiserver.identity import Identity
 from quartermaster.local.apiserver.local import LocalApi
@@ -46,6 +47,7 @@ async def embedded(*, port: int, folder: Path | None, clock: Clock) -> AsyncIter
     """The server of this project, in this process. Raises InvalidInput if the port is taken."""
     api = LocalApi(port=port, folder=folder)
     api.server.cluster.clock = clock
+    api.server.admission.mutating.append(tolerate_extended_resources)
     async with contextlib.AsyncExitStack() as stack:
         with needing(port):
             await stack.enter_async_context(api)
