@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -197,10 +199,12 @@ def _say(settings: Settings, nodes: int, metrics: str) -> None:
     print(f"{nodes} machines join; GPU metrics at http://{metrics}/nodes/NAME/metrics (Prometheus: /targets)")
     if settings.demo:
         print(f"a day of work runs at {settings.speed:g}x: kubectl -n demo get pods -o wide -w")
+    path, me = Path(sys.argv[0]), "quartermaster"
+    me = str(path) if path.name == me and not shutil.which(me) else me  # as it can be called here
     print(
         "try: kubectl get nodes -L nvidia.com/gpu.product\n"
         "     kubectl run hello --image=busybox --restart=Never --annotations=quartermaster.dev/run-seconds=30\n"
-        "     quartermaster status; quartermaster fleet break l40s-0 drain; quartermaster fleet presets\n"
-        "stop: Ctrl-C or quartermaster down",
+        f"     {me} status; {me} fleet break l40s-0 drain; {me} fleet presets\n"
+        f"stop: Ctrl-C or {me} down",
         flush=True,
     )

@@ -305,6 +305,18 @@ async def test_a_demo_day_goes_well() -> None:
         assert found["nodes"] == {"ready": 12, "total": 12}
 
 
+async def test_a_demo_day_is_the_same_twice() -> None:
+    async def places() -> list[tuple[str, str, str]]:
+        async with local(default_fleet(), demo=True) as it:
+            await it.after(2 * 3600)
+            pods = await it.pods("demo")
+            return [(name, api_pods.node_of(pod), pod["status"]["phase"]) for name, pod in pods.items()]
+
+    first = await places()
+    assert len(first) > 30
+    assert await places() == first
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -314,6 +326,7 @@ async def test_a_demo_day_goes_well() -> None:
         (["up", "--demo", "--hours", "25"], "--hours: '25' is out of range"),
         (["up", "--demo", "--speed", "fast"], "--speed: 'fast' is out of range"),
         (["up", "--fleet", "/nowhere"], "--fleet /nowhere"),
+        (["up", "--api", "real"], "--api real: kube-apiserver and etcd: are not on this machine"),
         (["status"], "local cluster: is not running"),
         (["reset"], "local cluster: is not running"),
         (["fleet", "list"], "local cluster: is not running"),
@@ -328,6 +341,8 @@ def test_bad_input_is_one_line(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     assert main(arguments) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"error: {message}")

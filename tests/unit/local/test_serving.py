@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from quartermaster.local.apiserver.http import HttpTransport
+from quartermaster.local.apiserver.http import HttpServer, HttpTransport
 from quartermaster.local.apiserver.local import LocalApi
-from quartermaster.local.apiserver.transport import Request
+from quartermaster.local.apiserver.transport import Request, Response
 from quartermaster.model.errors import InvalidInput
 from quartermaster.testing.kubernetes import Client, pod
 
@@ -109,3 +110,27 @@ async def test_requests_are_audited(tmp_path: Path) -> None:
         201,
     )
     assert last["user"]["username"] == "system:admin"
+
+
+async def test_a_long_answer_in_pieces_is_no_stream_but_a_watch_is() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"a"'
+        yield b": 1}"
+
+    async def handle(_: Request) -> Response:
+        return Response(200, stream=pieces())
+
+    server = HttpServer(handle)
+    await server.start()
+    transport = HttpTransport(server.url)
+    try:
+        assert (await transport(Request.of("GET", "/api/v1/pods"))).json() == {"a": 1}
+        watch = await transport(Request.of("GET", "/api/v1/pods?watch=true"))
+        assert watch.stream is not None
+        assert b"".join([part async for part in watch.stream]) == b'{"a": 1}'
+        await server.stop()
+        with pytest.raises(OSError, match="Connect"):
+            await transport(Request.of("GET", "/api/v1/pods"))
+    finally:
+        await transport.close()
+        await server.stop()
