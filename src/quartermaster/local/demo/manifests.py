@@ -1,7 +1,8 @@
 """The parts of a day as objects that people submit: Jobs, CronJobs, Deployments, StatefulSets, and the pods of Argo.
 
-A gang is an Indexed Job whose pods carry Kueue's names for a group of plain pods. Pipeline steps are plain pods, as
-Argo Workflows makes them: its controller is not here, so `submitting.py` does that part.
+A gang is an Indexed Job with a subdomain, by which its pods find each other as `torchrun` has them, and the governing
+Service for it; its pods carry Kueue's names for a group of plain pods. Pipeline steps are plain pods, as Argo Workflows
+makes them: its controller is not here, so `submitting.py` does that part.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Submission:
 
 def due(day: Day, hours: float) -> list[Submission]:
     """All that lasts and has been submitted up to `hours` since the day began."""
-    found = [job(each) for each in day.jobs if each.at <= hours]
+    found = [part for each in day.jobs if each.at <= hours for part in job(each)]
     found += [schedule(each) for each in day.schedules]
     found += [part for each in day.services for part in service(each)]
     return found + [part for user in day.notebooks.users for part in notebook(day.notebooks, user)]
@@ -64,8 +65,8 @@ def sizes(day: Day, hours: float) -> dict[str, int]:
     return found | {f"{_APPS}/deployments/{each.name}/scale": each.size(hours) for each in day.services}
 
 
-def job(each: Job) -> Submission:
-    """A Job; a gang's pods say so."""
+def job(each: Job) -> list[Submission]:
+    """A Job; a gang's pods say so, and can find each other."""
     labels = {"kueue.x-k8s.io/pod-group-name": each.name} if each.gang else {}
     notes = {"kueue.x-k8s.io/pod-group-total-count": str(each.pods)} if each.gang else {}
     spec: Json = {
@@ -75,7 +76,10 @@ def job(each: Job) -> Submission:
         "template": _work(each, "job", labels=labels, notes=notes),
     }
     spec |= {"completionMode": "Indexed"} if each.pods > 1 else {}
-    return _submission(_BATCH, "Job", each.name, spec)
+    if not each.gang:
+        return [_submission(_BATCH, "Job", each.name, spec)]
+    spec["template"]["spec"]["subdomain"] = each.name
+    return [_governing(each.name, 29500), _submission(_BATCH, "Job", each.name, spec)]
 
 
 def schedule(each: Schedule) -> Submission:
@@ -117,8 +121,7 @@ def notebook(books: Notebooks, user: str) -> list[Submission]:
     )
     labels = {NAME: name}
     spec = {"replicas": 0, "serviceName": name, "selector": {"matchLabels": labels}, "template": template}
-    governing = {"clusterIP": "None", "selector": labels, "ports": [{"port": 8888}]}
-    return [_submission(_APPS, "StatefulSet", name, spec), _submission(_CORE, "Service", name, governing)]
+    return [_submission(_APPS, "StatefulSet", name, spec), _governing(name, 8888)]
 
 
 def step(run: str, each: Step) -> Submission:
@@ -127,6 +130,12 @@ def step(run: str, each: Step) -> Submission:
     made = _work(each, "pipeline", name=name, labels={"app.kubernetes.io/part-of": run})
     body = {"apiVersion": "v1", "kind": "Pod", **made, "metadata": {"name": name, **made["metadata"]}}
     return Submission(f"{_CORE}/pods", body)
+
+
+def _governing(name: str, port: int) -> Submission:
+    """The headless Service under which pods have names of their own."""
+    spec = {"clusterIP": "None", "selector": {NAME: name}, "ports": [{"port": port}]}
+    return _submission(_CORE, "Service", name, spec)
 
 
 def _submission(base: str, kind: str, name: str, spec: Json) -> Submission:
