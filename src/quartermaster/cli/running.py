@@ -49,13 +49,12 @@ Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
 
 
 async def _workloads(connect: Connect, clock: Clock) -> None:
-    """Deployments, Jobs and their kin. Node-lifecycle is left out: it lives on heartbeats, and stages need none."""
+    """Deployments, Jobs and their kin, and what watches over nodes."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
-    chosen = tuple(controller for controller in WORKLOADS if controller.name != "node-lifecycle")
-    async with Manager(connect(AGENT), chosen, clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), WORKLOADS, clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 

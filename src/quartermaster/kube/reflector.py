@@ -130,7 +130,8 @@ class Reflector(Generic[T]):
             except Refused as refused:
                 if refused.code != 410 or not limit:
                     raise
-                token, limit = "", 0  # the pages took too long; now all at once
+                token, limit = "", 0  # the pages took too long; now all at once, and what they said may be gone
+                seen.clear()
                 continue
             items, unreadable, version, token = self._view.page(raw)
             for item in items:
@@ -143,10 +144,7 @@ class Reflector(Generic[T]):
 
     def _listed_one(self, key: Key, item: T, version: str, seen: dict[Key, int]) -> None:
         """A list is the truth: another version is taken even if its number is smaller, as after a restored backup."""
-        number = _number(version)
-        if key in seen and 0 < number <= seen[key]:
-            return
-        seen[key] = number
+        seen[key] = _number(version)
         known = self.objects.get(key)
         if known is None or self._view.version(known) != version:
             self._tell(key, item)
@@ -244,8 +242,6 @@ class Reflector(Generic[T]):
             return
         if event.type == "DELETED":
             self._bury(key, number)
-            if seen is not None:
-                seen.pop(key, None)
             if key in self.objects:
                 self._tell(key, None)
         elif seen is not None:

@@ -39,7 +39,7 @@ class Machines(Client):
         ours |= {marks.DEVICES: gpus} if gpus else {}
         value["metadata"] = value["metadata"] | {"name": name, "annotations": ours}
         await self.create("pods", value)
-        await self.create(f"pods/{name}/binding", {"target": {"name": on}})
+        await self.create(f"pods/{name}/binding", {"metadata": {"name": name}, "target": {"name": on}})
 
     async def settle(self) -> None:
         """Until nothing is written for a good while of turns."""

@@ -36,7 +36,7 @@ class Slow(Decoded):
 
     def __init__(self, api: Api, clock: VirtualClock, rng: random.Random) -> None:
         self._api, self._clock, self._rng = api, clock, rng
-        self.slowest, self.failing, self.cut = 0.0, 0.0, False
+        self.slowest, self.failing, self.late, self.cut = 0.0, 0.0, 0.0, False
         self.requests = 0
 
     async def send_raw(self, method: str, path: str, body: Body | None = None, *, media: str = JSON) -> bytes:
@@ -52,7 +52,7 @@ class Slow(Decoded):
         try:
             return await self._api.send_raw(method, path, body, media=media)
         finally:
-            await self._clock.until(self._clock() + self.slowest * self._rng.random())
+            await self._clock.until(self._clock() + self.late + self.slowest * self._rng.random())
             if self._rng.random() < self.failing:
                 raise Unreachable("the answer was lost")
 
@@ -145,6 +145,18 @@ async def test_a_leader_that_is_cut_off_stops_before_another_begins() -> None:
         assert second
         assert second != first
         assert (await api.get(f"{LEASES}/quartermaster"))["spec"]["leaseTransitions"] == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_belief_counts_from_when_the_renewal_was_sent(seed: int) -> None:
+    async with contenders(6, seed=seed) as (them, _, clock, _):
+        await pass_time(clock, 30, them)
+        leader = next(one for one in them if one.acting)
+        leader.api.late = 7.9  # in time, but others see the renewal long before the leader has its answer
+        await pass_time(clock, 4, them)
+        leader.api.cut = True
+        await pass_time(clock, 40, them)
+        assert sum(one.terms for one in them) > 1
 
 
 async def test_a_leader_that_is_stopped_lets_others_in_at_once() -> None:

@@ -198,8 +198,10 @@ async def test_a_quota_that_refuses_pods_is_said_in_conditions_and_events() -> N
         web = await cluster.get(WEB)
         assert conditions(web)["ReplicaFailure"] == ("True", "FailedCreate")
         events = (await cluster.get("events"))["items"]
-        assert [event["reason"] for event in events] == ["FailedCreate"]
-        assert "exceeded quota: q" in events[0]["message"]
+        failed = [event for event in events if event["reason"] == "FailedCreate"]
+        assert {event["type"] for event in failed} == {"Warning"}
+        assert all(event["message"].startswith("Error creating: pods ") for event in failed)
+        assert "exceeded quota: q" in failed[0]["message"]
         await cluster.delete("resourcequotas/q")
         await cluster.advance(10)
         web = await cluster.get(WEB)

@@ -48,7 +48,7 @@ async def test_a_node_that_falls_silent_is_left_after_its_pods_have_waited() -> 
 
 
 async def test_a_node_that_is_heard_of_again_is_taken_back() -> None:
-    async with controlled("n1") as cluster:
+    async with controlled("n1", "n2") as cluster:
         del cluster.alive["n1"]
         await cluster.advance(60)
         assert ("unreachable", "NoExecute") in await taints(cluster, "n1")
@@ -60,8 +60,52 @@ async def test_a_node_that_is_heard_of_again_is_taken_back() -> None:
         assert await taints(cluster, "n1") == set()
 
 
+async def zone_of(cluster: Controlled, zone: str, count: int) -> list[str]:
+    names = [f"{zone}{number}" for number in range(count)]
+    await cluster.add_nodes(*names)
+    for name in names:
+        await cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}})
+    return names
+
+
+async def evicted(cluster: Controlled, names: list[str]) -> int:
+    return sum([("unreachable", "NoExecute") in await taints(cluster, name) for name in names])
+
+
+async def test_a_zone_loses_the_pods_of_one_node_in_ten_seconds() -> None:
+    async with controlled() as cluster:
+        names = await zone_of(cluster, "a", 8)
+        for name in names[:3]:
+            del cluster.alive[name]
+        for passed, count in ((50, 1), (9, 1), (1, 2), (10, 3)):
+            await cluster.advance(passed)
+            assert await evicted(cluster, names) == count
+        assert sum([("unreachable", "NoSchedule") in await taints(cluster, name) for name in names]) == 3
+
+
+async def test_a_zone_that_is_mostly_gone_is_spared_and_one_that_is_all_gone_is_not() -> None:
+    async with controlled() as cluster:
+        sick, dead = await zone_of(cluster, "a", 5), await zone_of(cluster, "b", 2)
+        for name in [*sick[:4], *dead]:
+            del cluster.alive[name]
+        await cluster.advance(200)
+        assert await evicted(cluster, sick) == 0
+        assert await evicted(cluster, dead) == 2
+
+
+async def test_nobody_is_evicted_when_all_nodes_are_gone() -> None:
+    async with controlled() as cluster:
+        names = await zone_of(cluster, "a", 2)
+        del cluster.alive[names[0]]
+        await cluster.advance(100)
+        assert await evicted(cluster, names) == 1
+        del cluster.alive[names[1]]
+        await cluster.advance(100)
+        assert await evicted(cluster, names) == 0
+
+
 async def test_a_node_that_says_it_is_unwell_is_tainted_for_that() -> None:
-    async with controlled("n1") as cluster:
+    async with controlled("n1", "n2") as cluster:
         for kind, status in (("Ready", "False"), ("MemoryPressure", "True")):
             told = {"type": kind, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}
             await cluster.patch(f"{NODES}/n1/status", {"status": {"conditions": [told]}}, "strategic")
@@ -150,14 +194,14 @@ async def test_evictions_wait_for_the_budget() -> None:
         assert (told["disruptionsAllowed"], told.get("disruptedPods")) == (1, None)
 
 
-async def test_a_share_of_pods_that_nobody_scales_cannot_be_told() -> None:
+async def test_pods_that_nobody_scales_count_for_nothing_in_a_share() -> None:
     async with controlled("n1") as cluster:
         spec = {"selector": {"matchLabels": {"app": "bare"}}, "maxUnavailable": 1}
         await cluster.create(BUDGETS, {"metadata": {"name": "b"}, "spec": spec})
         await cluster.create("pods", pod() | {"metadata": {"name": "p", "labels": {"app": "bare"}}})
         await cluster.settle()
         told = (await cluster.get(f"{BUDGETS}/b"))["status"]
-        assert (told["disruptionsAllowed"], told["conditions"][0]["reason"]) == (0, "SyncFailed")
+        assert (told["disruptionsAllowed"], told["conditions"][0]["reason"]) == (0, "InsufficientPods")
 
 
 async def test_slices_follow_the_pods_of_a_service() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from quartermaster.local.apiserver.codec import seconds_of, timestamp
 from quartermaster.local.controllers import conditions, pods
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.job import is_over
 from quartermaster.local.controllers.objects import CRON_JOBS, JOBS, Json, Key, Objects, changed
 from quartermaster.local.controllers.schedules import Schedule
@@ -28,7 +29,7 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     known = [moment for moment in (*ended, seconds_of(told.get("lastSuccessfulTime"))) if moment is not None]
     if known:
         told["lastSuccessfulTime"] = timestamp(max(known))
-    writes: list[Write] = [*_excess(spec, mine)]
+    writes: list[Write] = [*_excess(found, mine)]
     try:
         schedule = Schedule(spec["schedule"], spec.get("timeZone"))
     except ValueError:
@@ -61,12 +62,14 @@ def _start(
         return running, told, []
     writes: list[Write] = []
     if policy == "Replace":
-        writes += [Delete(JOBS, job, propagation="Background") for job in running if not pods.is_going(job)]
+        writes += [_delete(found, job) for job in running if not pods.is_going(job)]
         running = []
     made = _job(found, due)
     there = objects.get(JOBS, (made["metadata"]["namespace"], made["metadata"]["name"]))
     if there is None:
-        writes.append(Create(JOBS, made))
+        failed = Note(CRON_JOBS, found, "FailedCreate", "Error creating job: {error}", warning=True)
+        told_of = Note(CRON_JOBS, found, "SuccessfulCreate", "Created job {name}")
+        writes.append(Create(JOBS, made, (told_of,), failed))
     return running, told | {"lastScheduleTime": timestamp(due)}, writes
 
 
@@ -88,15 +91,20 @@ def _job(found: Json, due: float) -> Json:
     }
 
 
-def _excess(spec: Json, mine: list[Json]) -> list[Write]:
+def _delete(found: Json, job: Json) -> Delete:
+    told = Note(CRON_JOBS, found, "SuccessfulDelete", "Deleted job {name}")
+    return Delete(JOBS, job, propagation="Background", notes=(told,))
+
+
+def _excess(found: Json, mine: list[Json]) -> list[Write]:
     """Ended jobs beyond what is kept, oldest first."""
     writes: list[Write] = []
     for kind, limit in (("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")):
-        kept = spec.get(limit, 3 if kind == "Complete" else 1)
+        kept = found["spec"].get(limit, 3 if kind == "Complete" else 1)
         ended = [job for job in mine if conditions.is_true(job, kind)]
         ended.sort(key=lambda job: ((job.get("status") or {}).get("startTime", ""), job["metadata"]["name"]))
         gone = ended[: max(0, len(ended) - kept)]
-        writes += [Delete(JOBS, job, propagation="Background") for job in gone if not pods.is_going(job)]
+        writes += [_delete(found, job) for job in gone if not pods.is_going(job)]
     return writes
 
 

@@ -1,17 +1,19 @@
 """DaemonSet: one pod on every node that it fits, pinned there by node affinity and bound by the scheduler like any.
 
-Semantics: kubernetes/pkg/controller/daemon. Refuses maxSurge: an update deletes first, within maxUnavailable.
+Semantics: kubernetes/pkg/controller/daemon. Refuses the back-off of failing daemons: it would have to
+remember them.
 """
 
 from __future__ import annotations
 
 from quartermaster.local.apiserver.selectors import from_object
-from quartermaster.local.controllers import nodefit, pods, revisions, scaling
+from quartermaster.local.controllers import daemonset_rolling, nodefit, pods, revisions, scaling
+from quartermaster.local.controllers.daemonset_rolling import hash_of as _hash
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import DAEMON_SETS, NODES, PODS, Json, Key, Objects, key_of
-from quartermaster.local.controllers.writes import Create, Delete, Outcome, Write, status
+from quartermaster.local.controllers.writes import Outcome, Write, status
 
-REVISION = "controller-revision-hash"
-
+_GENERATION = "deprecated.daemonset.template.generation"
 _TOLERATED = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -26,7 +28,7 @@ _TOLERATED = (
 def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     """Adopt; a pod where one is missing, none where none should be; roll; then the status."""
     found = objects.get(DAEMON_SETS, key)
-    if found is None:
+    if found is None or pods.is_going(found):
         return Outcome()
     owned, claims = pods.claim(objects, PODS, DAEMON_SETS, found, from_object(found["spec"].get("selector")))
     if claims:
@@ -42,9 +44,10 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     shape = _pod(found, digest, "")
     wanted = {node["metadata"]["name"] for node in nodes if _runs(shape, node)}
     stays = {node["metadata"]["name"] for node in nodes if _stays(shape, node)}
-    steps: list[Write] = []
-    if not pods.is_going(found):
-        steps = _place(found, digest, by_node, wanted, stays) or _roll(found, digest, by_node, wanted, now)
+    surge, unavailable = _limits(found, len(wanted))
+    minimum = found["spec"].get("minReadySeconds", 0)
+    fleet = daemonset_rolling.Daemons(digest, by_node, wanted, surge, unavailable, minimum, now)
+    steps = _place(found, fleet, stays) or _roll(found, fleet)
     used = {item["metadata"]["name"] for item in kept.all if revisions.hash_of(item) in map(_hash, owned)}
     told = _status(found, digest, by_node, wanted, now)
     return Outcome(
@@ -53,15 +56,14 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     )
 
 
-def _hash(pod: Json) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(REVISION, ""))
-
-
 def _pod(found: Json, digest: str, node: str) -> Json:
     made = pods.from_template(
         found["spec"]["template"], DAEMON_SETS, found, generateName=f"{found['metadata']['name']}-"
     )
-    made["metadata"].setdefault("labels", {})[REVISION] = digest
+    labels = made["metadata"].setdefault("labels", {})
+    labels[daemonset_rolling.REVISION] = digest
+    if (generation := (found["metadata"].get("annotations") or {}).get(_GENERATION)) is not None:
+        labels["pod-template-generation"] = generation
     spec = made["spec"]
     tolerations = spec.setdefault("tolerations", [])
     taints = [
@@ -109,38 +111,49 @@ def _stays(shape: Json, node: Json) -> bool:
     return nodefit.wants(shape["spec"], node) and not _untolerated(shape, node, ("NoExecute",))
 
 
-def _place(found: Json, digest: str, by_node: dict[str, list[Json]], wanted: set[str], stays: set[str]) -> list[Write]:
+def _place(found: Json, fleet: daemonset_rolling.Daemons, stays: set[str]) -> list[Write]:
     writes: list[Write] = []
-    for node in sorted(wanted | set(by_node)):
-        there = [pod for pod in by_node.get(node, ()) if not pods.is_going(pod)]
-        failed = [pod for pod in there if pods.is_finished(pod)]
+    for node in sorted(fleet.wanted | set(fleet.by_node)):
+        there = [pod for pod in fleet.by_node.get(node, ()) if not pods.is_going(pod)]
         alive = sorted((pod for pod in there if not pods.is_finished(pod)), key=_oldest)
-        surplus = alive[1:] if node in stays else alive
-        writes += [Delete(PODS, pod) for pod in [*failed, *surplus]]
-        if node in wanted and not by_node.get(node):
-            writes.append(Create(PODS, _pod(found, digest, node)))
+        surplus = daemonset_rolling.surplus(fleet, alive) if node in stays else alive
+        writes += [_ended(found, pod, node) for pod in there if pods.is_finished(pod)]
+        writes += [pods.delete(pod, DAEMON_SETS, found) for pod in surplus]
+        served = alive if fleet.surge else fleet.by_node.get(node)
+        if node in fleet.wanted and not served:
+            writes.append(pods.create(_pod(found, fleet.digest, node), DAEMON_SETS, found))
     return writes
+
+
+def _ended(found: Json, pod: Json, node: str) -> Write:
+    """A daemon has no end of its own: one that has come to it makes room for the next."""
+    how, then = ("failed", "kill") if pods.phase(pod) == "Failed" else ("succeeded", "delete")
+    said = f"Found {how} daemon pod {'/'.join(key_of(pod))} on node {node}, will try to {then} it"
+    note = Note(DAEMON_SETS, found, f"{how.capitalize()}DaemonPod", said, warning=how == "failed")
+    return pods.delete(pod, DAEMON_SETS, found, note)
 
 
 def _oldest(pod: Json) -> tuple[bool, str, Key]:
     return not pod["spec"].get("nodeName"), pod["metadata"].get("creationTimestamp", ""), key_of(pod)
 
 
-def _roll(found: Json, digest: str, by_node: dict[str, list[Json]], wanted: set[str], now: float) -> list[Write]:
+def _roll(found: Json, fleet: daemonset_rolling.Daemons) -> list[Write]:
     strategy = found["spec"].get("updateStrategy") or {}
     if strategy.get("type", "RollingUpdate") != "RollingUpdate":
         return []
-    most = scaling.resolve((strategy.get("rollingUpdate") or {}).get("maxUnavailable"), len(wanted), up=True, default=1)
-    minimum = found["spec"].get("minReadySeconds", 0)
-    missing, useless, stale = 0, list[Json](), list[Json]()
-    for node in sorted(wanted):
-        pod = next((pod for pod in by_node.get(node, ()) if pods.is_active(pod)), None)
-        available = pod is not None and pods.is_available(pod, minimum, now)
-        if pod is not None and _hash(pod) != digest:
-            (stale if available else useless).append(pod)
-        missing += not available
-    spare = max(0, max(1, most) - missing)
-    return [Delete(PODS, pod) for pod in [*useless, *stale[:spare]]]
+    gone, new = daemonset_rolling.surging(fleet) if fleet.surge else (daemonset_rolling.replacing(fleet), [])
+    return [
+        *(pods.delete(pod, DAEMON_SETS, found) for pod in gone),
+        *(pods.create(_pod(found, fleet.digest, node), DAEMON_SETS, found) for node in new),
+    ]
+
+
+def _limits(found: Json, nodes: int) -> tuple[int, int]:
+    """(maxSurge, maxUnavailable): at least one of them lets something move."""
+    rolling = (found["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    surge = scaling.resolve(rolling.get("maxSurge"), nodes, up=True)
+    unavailable = scaling.resolve(rolling.get("maxUnavailable"), nodes, up=True, default=1)
+    return surge, unavailable if surge else max(1, unavailable)
 
 
 def _status(found: Json, digest: str, by_node: dict[str, list[Json]], wanted: set[str], now: float) -> Json:

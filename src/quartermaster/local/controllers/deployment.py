@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from quartermaster.local.apiserver.selectors import from_object
 from quartermaster.local.controllers import deployment_status, pods, scaling
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import (
     DEPLOYMENTS,
     PODS,
@@ -229,7 +230,7 @@ def _writes(rollout: Rollout, sizes: dict[str, int], *, annotate: bool = True) -
         if item is rollout.new:
             _revise(rollout, wanted)
         if wanted["spec"] != item["spec"] or annotations != (item["metadata"].get("annotations") or {}):
-            writes.append(Update(REPLICA_SETS, wanted))
+            writes.append(Update(REPLICA_SETS, wanted, notes=(_scaling(rollout, item, size),) if moved else ()))
     if rollout.new is not None:
         revision = _revision_of(rollout)
         if (rollout.deployment["metadata"].get("annotations") or {}).get(REVISION) != revision:
@@ -237,6 +238,13 @@ def _writes(rollout: Rollout, sizes: dict[str, int], *, annotate: bool = True) -
             marked["metadata"].setdefault("annotations", {})[REVISION] = revision
             writes.append(Update(DEPLOYMENTS, marked))
     return Outcome(tuple(writes)) if writes else None
+
+
+def _scaling(rollout: Rollout, found: Json, size: int) -> Note:
+    before = found["spec"].get("replicas", 1)
+    way = "up" if before < size else "down"
+    said = f"Scaled {way} replica set {{name}} from {before} to {size}"
+    return Note(DEPLOYMENTS, rollout.deployment, "ScalingReplicaSet", said)
 
 
 def _notes(rollout: Rollout) -> dict[str, str]:
@@ -313,7 +321,11 @@ def _create(objects: Objects, rollout: Rollout, now: float) -> Outcome:
         )
 
     told["conditions"] = deployment_status.put(listed, progress | {"message": message}, now)
-    return Outcome((Create(REPLICA_SETS, made), *status(DEPLOYMENTS, deployment, told)), refused=refused)
+    scaled = Note(DEPLOYMENTS, deployment, "ScalingReplicaSet", f"Scaled up replica set {{name}} from 0 to {size}")
+    failed = f'Failed to create new replica set "{name}": {{error}}'
+    complaint = Note(DEPLOYMENTS, deployment, "ReplicaSetCreateError", failed, warning=True)
+    create = Create(REPLICA_SETS, made, (scaled,) if size else (), complaint)
+    return Outcome((create, *status(DEPLOYMENTS, deployment, told)), refused=refused)
 
 
 def _clean(rollout: Rollout) -> Outcome | None:

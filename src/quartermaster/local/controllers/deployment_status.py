@@ -36,6 +36,8 @@ def status_of(
         else "Deployment does not have minimum availability.",
     }
     listed = put(old.get("conditions") or [], minimum, now)
+    if spec.get("paused"):  # what rests on purpose is neither late nor done
+        return wanted | {"conditions": listed}, None
     listed, again = _progress(deployment, listed, counts, new, now)
     failure = next(
         filter(None, (conditions.find(item, "ReplicaFailure") for item in [*([new] if new else []), *sets])), None
@@ -63,11 +65,17 @@ def _counts(sets: list[Json], new: Json | None) -> Json:
 
 
 def put(listed: list[Json], condition: Json, now: float) -> list[Json]:
-    """Like `conditions.put`, with the lastUpdateTime that only Deployments have."""
+    """Like `conditions.put`, with the lastUpdateTime that only Deployments have; what changes goes to the end."""
     old = next((item for item in listed if item["type"] == condition["type"]), None)
     if old is not None and (old.get("status"), old.get("reason")) == (condition["status"], condition["reason"]):
         return listed
-    return conditions.put(listed, condition | {"lastUpdateTime": timestamp(now)}, now)
+    return last(listed, condition | {"lastUpdateTime": timestamp(now)}, now)
+
+
+def last(listed: list[Json], condition: Json, now: float) -> list[Json]:
+    """The list with `condition` at its end."""
+    made = next(item for item in conditions.put(listed, condition, now) if item["type"] == condition["type"])
+    return [*conditions.without(listed, condition["type"]), made]
 
 
 def _progress(
@@ -88,8 +96,6 @@ def _progress(
     if complete and new is not None:
         done = {"status": "True", "reason": "NewReplicaSetAvailable", "message": f"{whom} has successfully progressed."}
         return put(listed, {"type": "Progressing", **done}, now), None
-    if current is not None and spec.get("paused"):
-        return listed, None
     if _moved(old, counts):
         moving = {
             "type": "Progressing",
@@ -98,7 +104,7 @@ def _progress(
             "message": f"{whom} is progressing.",
             "lastUpdateTime": timestamp(now),
         }
-        return conditions.put(listed, moving, now), now + deadline
+        return last(listed, moving, now), now + deadline
     if current is None and new is not None:
         found = {"status": "True", "reason": "FoundNewReplicaSet", "message": f"Found new replica set {set_name}"}
         return put(listed, {"type": "Progressing", **found}, now), now + deadline

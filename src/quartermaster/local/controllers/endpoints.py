@@ -40,7 +40,7 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
         old = mine.get(name)
         if old is None:
             writes.append(Create(SLICES, made))
-        elif any((old.get(field) or []) != made[field] for field in ("endpoints", "ports")):
+        elif any((old.get(field) or None) != made[field] for field in ("endpoints", "ports")):
             writes.append(Update(SLICES, {**changed(old), "endpoints": made["endpoints"], "ports": made["ports"]}))
     return Outcome(tuple(writes))
 
@@ -123,14 +123,15 @@ def _slice(service: Json, number: int, ports: list[Json], endpoints: list[Json])
         "apiVersion": SLICES.api_version,
         "kind": SLICES.kind,
         "metadata": {
+            "generateName": f"{about['name']}-",
             "name": f"{about['name']}-{pods.short_hash([about['uid'], number], length=5)}",
             "namespace": about["namespace"],
             "labels": labels,
             "ownerReferences": [pods.owner_reference(SERVICES, service)],
         },
         "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": ports,
+        "endpoints": endpoints or None,
+        "ports": ports or None,
     }
 
 

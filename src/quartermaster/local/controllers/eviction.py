@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from quartermaster.local.apiserver.codec import seconds_of
 from quartermaster.local.controllers import conditions, nodefit, pods
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import NODES, PODS, Json, Key, Objects, key_of
 from quartermaster.local.controllers.writes import Delete, Outcome, Write, status
 
@@ -30,7 +31,9 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     return Outcome(
         (
             *_disrupted(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
-            Delete(PODS, pod),
+            Delete(
+                PODS, pod, notes=(Note(PODS, pod, "TaintManagerEviction", f"Marking for deletion Pod {'/'.join(key)}"),)
+            ),
         )
     )
 
@@ -52,7 +55,8 @@ def evicted_at(pod: Json, node: Json, now: float) -> float | None:
 
 def _disrupted(pod: Json, reason: str, message: str, now: float, **more: str) -> tuple[Write, ...]:
     """Say why it goes, for those who count disruptions apart from failures."""
-    said = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    said: Json = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    said["observedGeneration"] = pod["metadata"].get("generation")
     told = dict(pod.get("status") or {}) | more
     return status(PODS, pod, told | {"conditions": conditions.put(told.get("conditions") or [], said, now)})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quartermaster.local.apiserver.codec import seconds_of
-from quartermaster.local.controllers import pods
+from quartermaster.local.controllers import conditions, indexes, pods
 from quartermaster.local.controllers.objects import Json
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 600.0
@@ -48,8 +48,10 @@ def _condition(patterns: Sequence[Json] | None, pod: Json) -> str:
     return ""
 
 
-def failure(job: Json, owned: list[Json], *, failed: int, now: float) -> tuple[str, str] | None:
-    """(reason, message) if the job has failed by its own limits."""
+def failure(
+    job: Json, owned: list[Json], *, failed: int, lost: set[int], completed: set[int], now: float
+) -> tuple[str, str] | None:
+    """(reason, message) if the job has failed by its own limits. `lost` are indexes that have failed for good."""
     spec, told = job["spec"], job.get("status") or {}
     for pod in owned:
         if pods.phase(pod) == "Failed":
@@ -62,6 +64,11 @@ def failure(job: Json, owned: list[Json], *, failed: int, now: float) -> tuple[s
     deadline, started = spec.get("activeDeadlineSeconds"), seconds_of(told.get("startTime"))
     if deadline is not None and started is not None and not spec.get("suspend") and now >= started + deadline:
         return "DeadlineExceeded", "Job was active longer than specified deadline"
+    most = spec.get("maxFailedIndexes")
+    if most is not None and len(lost) > most:
+        return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
+    if lost and len(lost | completed) >= spec["completions"]:
+        return "FailedIndexes", "Job has failed indexes"
     return None
 
 
@@ -85,24 +92,47 @@ def deadline(job: Json) -> float | None:
     return None if limit is None or started is None or job["spec"].get("suspend") else started + limit
 
 
-def retry_at(owned: list[Json]) -> float:
-    """The earliest moment for another pod: later the more have failed since one succeeded."""
-    succeeded = max((_ended(pod) for pod in owned if pods.phase(pod) == "Succeeded"), default=0.0)
-    failures = [moment for pod in owned if pods.phase(pod) == "Failed" and (moment := _ended(pod)) > succeeded]
-    if not failures:
-        return 0.0
-    return max(failures) + min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (len(failures) - 1))
+def success(job: Json, completed: set[int]) -> str | None:
+    """Which rule of the success policy is met, in the words of its condition."""
+    for number, rule in enumerate((job["spec"].get("successPolicy") or {}).get("rules") or ()):
+        count, wanted = rule.get("succeededCount"), indexes.parse(rule.get("succeededIndexes"))
+        having = len(completed & wanted) if rule.get("succeededIndexes") else len(completed)
+        enough = bool(wanted) and having == len(wanted)
+        if completed and (enough or (count is not None and having >= count)):
+            return f"Matched rules at index {number}"
+    return None
 
 
-def _ended(pod: Json) -> float:
-    told = pod.get("status") or {}
+def retry_at(owned: list[Json], *, going: bool) -> float:
+    """The earliest moment for another pod: later the more have failed since one succeeded. `going` has failed too."""
+    succeeded = max((ended(pod) for pod in owned if pods.phase(pod) == "Succeeded"), default=0.0)
+    failed = [
+        pod
+        for pod in owned
+        if pods.phase(pod) == "Failed" or (going and pods.is_going(pod) and not pods.is_finished(pod))
+    ]
+    failures = [moment for pod in failed if (moment := ended(pod)) >= succeeded]
+    return after(max(failures), len(failures)) if failures else 0.0
+
+
+def after(last: float, failures: int) -> float:
+    """When to try again after so many failures, the last of them at `last`."""
+    return last + min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** min(failures - 1, 16))
+
+
+def ended(pod: Json) -> float:
+    """When a pod ended, by the first that says so: its containers, its readiness, whoever told it to go."""
+    about, told = pod["metadata"], pod.get("status") or {}
     ends = [
         seconds_of(((item.get("state") or {}).get("terminated") or {}).get("finishedAt"))
         for item in told.get("containerStatuses") or ()
     ]
     known = [moment for moment in ends if moment is not None]
-    if known:
+    if known and len(known) == len(ends):
         return max(known)
-    turned = [seconds_of(item.get("lastTransitionTime")) for item in told.get("conditions") or ()]
-    later = [moment for moment in turned if moment is not None]
-    return max(later, default=seconds_of(pod["metadata"].get("creationTimestamp")) or 0.0)
+    ready = conditions.find(pod, "Ready")
+    unready = seconds_of(ready.get("lastTransitionTime")) if ready and ready.get("status") == "False" else None
+    deleted = seconds_of(about.get("deletionTimestamp"))
+    if unready is None and deleted is not None:
+        unready = deleted - about.get("deletionGracePeriodSeconds", 0)
+    return unready or seconds_of(about.get("creationTimestamp")) or 0.0

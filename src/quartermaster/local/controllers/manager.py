@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from quartermaster.kube.api import Api, Refused
-from quartermaster.local.apiserver.codec import timestamp
+from quartermaster.kube.api import JSON, MERGE, Api, Refused
+from quartermaster.kube.reflector import Reflector
+from quartermaster.local.controllers.events import Note, Recorder
 from quartermaster.local.controllers.objects import Json, Key, Objects, Resource, key_of
-from quartermaster.local.controllers.pods import short_hash
 from quartermaster.local.controllers.writes import Create, Outcome, Update, Write, soonest
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Controller:
     name: str
     reconcile: Callable[[Objects, Key, float], Outcome]
     watches: tuple[Watch, ...]
+    source: str = ""
+    """Who tells its events, if not NAME-controller."""
 
 
 Item = tuple[str, Key]
@@ -72,6 +74,7 @@ class Manager:
         self._timers: dict[Item, float] = {}
         self._failures: dict[Item, int] = {}
         self._gone: set[str] = set()
+        self._recorder = Recorder()
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.choose: Callable[[list[Item]], Item] | None = None
@@ -80,10 +83,12 @@ class Manager:
         """Errors that are nobody's refusal but bugs, by what they befell."""
 
     async def __aenter__(self) -> Self:
+        clock = _Sleeping(self._clock, self._sleep)
         for resource in self._resources:
-            revision = await self._relist(resource)
-            name = f"watch of {resource.plural}"
-            self._tasks.append(asyncio.create_task(self._follow(resource, revision), name=name))
+            told = partial(self._changed, resource)
+            mirror: Reflector[Json] = Reflector(self._api, resource.path(), told, clock=clock)
+            self._tasks.append(asyncio.create_task(mirror.run(), name=f"watch of {resource.plural}"))
+            await mirror.synced.wait()
         return self
 
     async def __aexit__(
@@ -142,42 +147,13 @@ class Manager:
 
     # What is heard
 
-    async def _relist(self, resource: Resource) -> str:
-        response = await self._ask("GET", resource.path())
-        body = response[1]
-        listed = {}
-        for value in body["items"]:
-            value["kind"], value["apiVersion"] = resource.kind, resource.api_version
-            listed[key_of(value)] = value
-        for old in list(self.objects.every(resource)):
-            if key_of(old) not in listed:
-                self._lost(resource, old)
-        for value in listed.values():
-            self._heard(resource, value)
-        return str(body["metadata"]["resourceVersion"])
-
-    async def _follow(self, resource: Resource, revision: str) -> None:
-        """The watch of one resource, and another list when the server has forgotten where it was."""
-        while True:
-            target = f"{resource.path()}?watch=1&resourceVersion={revision}&allowWatchBookmarks=true"
-            forgotten = True
-            with contextlib.suppress(Refused):
-                async with contextlib.aclosing(self._api.watch(target)) as events:
-                    async for event in events:
-                        if event["type"] == "ERROR":
-                            break
-                        value = event["object"]
-                        revision = value["metadata"]["resourceVersion"]
-                        if event["type"] == "DELETED":
-                            self._lost(resource, value)
-                            self._gone.discard(value["metadata"]["uid"])
-                        elif event["type"] != "BOOKMARK":
-                            self._heard(resource, value)
-                    else:
-                        forgotten = False
-            if forgotten:
-                revision = await self._relist(resource)
-            await asyncio.sleep(0)
+    def _changed(self, resource: Resource, before: Json | None, after: Json | None) -> None:
+        if after is not None:
+            after["kind"], after["apiVersion"] = resource.kind, resource.api_version
+            self._heard(resource, after)
+        elif before is not None:
+            self._lost(resource, before)
+            self._gone.discard(before["metadata"]["uid"])
 
     def _heard(self, resource: Resource, value: Json) -> None:
         if value["metadata"]["uid"] in self._gone:
@@ -247,11 +223,18 @@ class Manager:
         """Make the writes in order; returns why one could not be made, after which none is."""
         for write in outcome.writes:
             code, body = await self._write(write)
-            if code < 400 or (code == 409 and isinstance(write, Create)):
+            if code < 400:
+                for note in write.notes:
+                    name = write.value["metadata"].get("name") or body["metadata"]["name"]
+                    await self._tell(item[0], replace(note, message=note.message.replace("{name}", name)))
+                continue
+            if code == 409 and isinstance(write, Create):
                 continue
             message = str(body.get("message", code))
             if code in (403, 422):
-                await self._complain(item, write, message)
+                if isinstance(write, Create) and write.complaint is not None:
+                    said = write.complaint.message.replace("{error}", message)
+                    await self._tell(item[0], replace(write.complaint, message=said))
                 for other in outcome.refused(message) if outcome.refused is not None else ():
                     await self._write(other)
             return message
@@ -277,40 +260,41 @@ class Manager:
             self._heard(resource, body)
         return code, body
 
-    async def _complain(self, item: Item, write: Write, message: str) -> None:
-        """An event on the object, where ``kubectl describe`` shows it; the same complaint is made once."""
-        owners = write.value["metadata"].get("ownerReferences") or [
-            write.value["metadata"] | {"kind": write.resource.kind}
-        ]
-        owner, now = owners[0], timestamp(self._clock())
-        namespace = item[1][0] or "default"
-        verb = {Create: "create", Update: "update"}.get(type(write), "delete")
-        about = {
-            "kind": owner["kind"],
-            "name": owner.get("name", ""),
-            "namespace": namespace,
-            "uid": owner.get("uid", ""),
-        }
-        said = re.sub(r'"[^"]*"', "", message)  # names in it are those of objects that never were
-        event = {
-            "metadata": {"name": f"{item[1][1]}.{short_hash([about, said])}", "namespace": namespace},
-            "involvedObject": about | ({"apiVersion": owner["apiVersion"]} if "apiVersion" in owner else {}),
-            "reason": f"Failed{verb.capitalize()}",
-            "message": f"Error: cannot {verb} {write.resource.kind}: {message}",
-            "type": "Warning",
-            "source": {"component": f"{item[0]}-controller"},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        await self._ask("POST", f"/api/v1/namespaces/{namespace}/events", event)
+    async def _tell(self, controller: str, note: Note) -> None:
+        """An event, where ``kubectl describe`` shows it. One that cannot be told is nobody's trouble."""
+        source = self._controllers[controller].source or f"{controller}-controller"
+        telling = self._recorder.tell(source, note, self._clock())
+        if telling is None:
+            return
+        path = f"/api/v1/namespaces/{telling.namespace}/events"
+        if not telling.name:
+            await self._ask("POST", path, telling.body)
+            return
+        target = f"{path}/{telling.name}"
+        code, _ = await self._ask("PATCH", target, telling.body, media=MERGE)
+        if code == 404:
+            self._recorder.lost(telling)
+            await self._tell(controller, note)
 
-    async def _ask(self, method: str, target: str, body: Any = None) -> tuple[int, Json]:
+    async def _ask(self, method: str, target: str, body: Any = None, *, media: str = JSON) -> tuple[int, Json]:
         """Status and body; of a refusal, its message."""
         try:
-            return 200, await self._api.send(method, target, body)
+            return 200, await self._api.send(method, target, body, media=media)
         except Refused as refusal:
             return refusal.code, {"message": refusal.message}
+
+
+class _Sleeping:
+    """A clock that can be waited on, of a clock and a sleep."""
+
+    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]) -> None:
+        self._clock, self._sleep = clock, sleep
+
+    def __call__(self) -> float:
+        return self._clock()
+
+    async def until(self, when: float) -> None:
+        await self._sleep(max(0.0, when - self._clock()))
 
 
 def _revision(value: Json) -> int:

@@ -3,18 +3,22 @@
 A heartbeat is the newer of the lease's renewTime and the Ready condition's lastHeartbeatTime, as the kubelet wrote
 them: nothing is remembered between calls, so a controller that starts late judges at once where the real one waits
 another grace period. Taints that evict get their timeAdded, which is when eviction.py begins to count.
-Semantics: kubernetes/pkg/controller/nodelifecycle. Refuses zones and their slower eviction.
+How many nodes of a zone are evicted at a time is zones.py's. Semantics: kubernetes/pkg/controller/nodelifecycle.
 """
 
 from __future__ import annotations
 
 from quartermaster.local.apiserver.codec import seconds_of, timestamp
-from quartermaster.local.controllers import conditions, pods
+from quartermaster.local.controllers import conditions, pods, zones
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import LEASES, NODES, PODS, Json, Key, Objects, changed
-from quartermaster.local.controllers.writes import Outcome, Update, Write, status
+from quartermaster.local.controllers.writes import Outcome, Update, Write, soonest, status
 
 GRACE = 50.0
 """Seconds without a heartbeat until a node is unknown (--node-monitor-grace-period)."""
+
+PERIOD = 5.0
+"""Seconds between two looks at a node that is not ready (--node-monitor-period): its zone may have changed."""
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 LEASE_NAMESPACE = "kube-node-lease"
@@ -29,6 +33,7 @@ _TAINTS = {
     ("NetworkUnavailable", "True"): "node.kubernetes.io/network-unavailable",
 }
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+_EVICTING = {NOT_READY, UNREACHABLE}
 _OURS = {*_TAINTS.values(), _UNSCHEDULABLE}
 
 
@@ -41,7 +46,10 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     again = heard + GRACE if heard + GRACE > now else None
     if again is None and (lost := _lost(node, now)):
         return Outcome(lost)
-    tainted = _tainted(node, now)
+    ready = conditions.find(node, "Ready")
+    if ready is not None and ready["status"] != "True":
+        again = soonest(again, now + PERIOD)
+    tainted = _tainted(objects, node, now)
     if tainted is not None:
         return Outcome((Update(NODES, tainted),), again=again)
     return Outcome(_unready_pods(objects, node, now), again=again)
@@ -73,32 +81,44 @@ def _lost(node: Json, now: float) -> tuple[Write, ...]:
         elif "lastHeartbeatTime" in current:
             said["lastHeartbeatTime"] = current["lastHeartbeatTime"]
         listed = conditions.put(listed, said | {"message": message}, now)
-    return status(NODES, node, told | {"conditions": listed})
+    name, before = node["metadata"]["name"], conditions.is_true(node, "Ready")
+    notes = [Note(NODES, node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")] if before else []
+    return status(NODES, node, told | {"conditions": listed}, *notes)
 
 
-def _tainted(node: Json, now: float) -> Json | None:
+def _tainted(objects: Objects, node: Json, now: float) -> Json | None:
     """The node with the taints that its conditions mean; None if it has them."""
     spec = node.get("spec") or {}
     listed = (node.get("status") or {}).get("conditions") or ()
     meant = {(key, "NoSchedule") for item in listed if (key := _TAINTS.get((item["type"], item["status"])))}
-    meant |= {(key, "NoExecute") for key, _ in meant if key in (NOT_READY, UNREACHABLE)}
+    there = {(taint["key"], taint["effect"]) for taint in spec.get("taints") or ()}
+    meant |= {(key, "NoExecute") for key, _ in meant if key in _EVICTING and _evicts(objects, node, there, now)}
     if spec.get("unschedulable"):
         meant.add((_UNSCHEDULABLE, "NoSchedule"))
-    kept, there = list[Json](), set[tuple[str, str]]()
+    kept = list[Json]()
     for taint in spec.get("taints") or ():
-        mark = (taint["key"], taint["effect"])
-        if taint["key"] in _OURS and mark not in meant:
+        if taint["key"] in _OURS and (taint["key"], taint["effect"]) not in meant:
             continue
-        there.add(mark)
         counted = taint["effect"] == "NoExecute" and not taint.get("timeAdded")
         kept.append({**taint, "timeAdded": timestamp(now)} if counted else taint)
-    for key, effect in sorted(meant - there):
+    for key, effect in sorted(meant - there, key=lambda mark: (mark[1] != "NoSchedule", mark[0])):
         kept.append({"key": key, "effect": effect, "timeAdded": timestamp(now)})
     if kept == (spec.get("taints") or []):
         return None
     wanted = changed(node)
     wanted.setdefault("spec", {})["taints"] = kept
     return wanted
+
+
+def _evicts(objects: Objects, node: Json, there: set[tuple[str, str]], now: float) -> bool:
+    """Whether the node's pods may be evicted now. What has begun goes on, unless the whole cluster is gone."""
+    nodes = list(objects.every(NODES))
+    if not zones.alive(nodes):
+        return False
+    if any((key, "NoExecute") in there for key in _EVICTING):
+        return True
+    moment = zones.evicts_at(node, nodes, _EVICTING)
+    return moment is not None and moment <= now
 
 
 def _unready_pods(objects: Objects, node: Json, now: float) -> tuple[Write, ...]:
@@ -108,9 +128,11 @@ def _unready_pods(objects: Objects, node: Json, now: float) -> tuple[Write, ...]
         return ()
     writes: list[Write] = []
     for pod in filter(pods.is_ready, objects.on_node(node["metadata"]["name"])):
-        said = {"type": "Ready", "status": "False", "reason": "NodeNotReady", "message": "Node is not ready"}
+        before = conditions.find(pod, "Ready") or {}
+        said = {key: before[key] for key in ("type", "reason", "message") if before.get(key)} | {"status": "False"}
         told = dict(pod["status"])
-        writes += status(PODS, pod, told | {"conditions": conditions.put(told["conditions"], said, now)})
+        note = Note(PODS, pod, "NodeNotReady", "Node is not ready", warning=True)
+        writes += status(PODS, pod, told | {"conditions": conditions.put(told["conditions"], said, now)}, note)
     return tuple(writes)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from quartermaster.local.apiserver.codec import encode, seconds_of
 from quartermaster.local.apiserver.selectors import Selector, from_object, matches
 from quartermaster.local.controllers import conditions
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import (
     PODS,
     Json,
@@ -23,7 +24,7 @@ from quartermaster.local.controllers.objects import (
     controller_of,
     key_of,
 )
-from quartermaster.local.controllers.writes import Update, Write
+from quartermaster.local.controllers.writes import Create, Delete, Update, Write
 
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -118,6 +119,17 @@ def from_template(template: Json, resource: Resource, owner: Json, **metadata: A
         },
         "spec": made["spec"],
     }
+
+
+def create(pod: Json, resource: Resource, owner: Json) -> Create:
+    """The write of a new pod, told of its owner."""
+    told = Note(resource, owner, "SuccessfulCreate", "Created pod: {name}")
+    return Create(PODS, pod, (told,), Note(resource, owner, "FailedCreate", "Error creating: {error}", warning=True))
+
+
+def delete(pod: Json, resource: Resource, owner: Json, *why: Note) -> Delete:
+    """The write that has a pod go, told of its owner."""
+    return Delete(PODS, pod, notes=(*why, Note(resource, owner, "SuccessfulDelete", "Deleted pod: {name}")))
 
 
 def claim(

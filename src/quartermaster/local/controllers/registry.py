@@ -56,6 +56,11 @@ def nobody(objects: Objects, value: Json) -> list[Key]:
     return []
 
 
+def nobodys(value: Json) -> Any:
+    """Changes of it concern nobody: a lease that is renewed only puts off what is due anyway."""
+    del value
+
+
 def _fitness(node: Json) -> Any:
     """What of a node decides who may be on it."""
     spec = node.get("spec") or {}
@@ -88,12 +93,13 @@ CONTROLLERS = (
         daemonset.reconcile,
         (*_owning(DAEMON_SETS, PODS, REVISIONS), Watch(NODES, daemonset.of_node, _fitness)),
     ),
-    Controller("job", job.reconcile, _owning(JOBS, PODS)),
+    Controller("job", job.reconcile, (Watch(JOBS, itself), Watch(PODS, job.of_pod))),
     Controller("cronjob", cronjob.reconcile, _owning(CRON_JOBS, JOBS)),
     Controller(
         "disruption",
         disruption.reconcile,
-        (
+        source="controllermanager",
+        watches=(
             Watch(BUDGETS, itself),
             Watch(PODS, disruption.of_pod),
             *(Watch(kind, disruption.of_namespace, _replicas) for kind in (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS)),
@@ -102,7 +108,8 @@ CONTROLLERS = (
     Controller(
         "node-lifecycle",
         nodes.reconcile,
-        (Watch(NODES, itself), Watch(LEASES, nodes.of_lease), Watch(PODS, nodes.of_pod)),
+        (Watch(NODES, itself), Watch(LEASES, nodes.of_lease, nobodys), Watch(PODS, nodes.of_pod)),
+        source="node-controller",
     ),
     Controller(
         "taint-eviction",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from quartermaster.local.apiserver.selectors import from_object
 from quartermaster.local.controllers import conditions, pods
 from quartermaster.local.controllers.objects import PODS, REPLICA_SETS, Json, Key, Objects, controller_of
-from quartermaster.local.controllers.writes import Create, Delete, Outcome, Write, status
+from quartermaster.local.controllers.writes import Outcome, Write, status
 
 
 def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
@@ -26,10 +26,10 @@ def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
     if surplus < 0:
         prefix = f"{found['metadata']['name']}-"
         made = pods.from_template(spec["template"], REPLICA_SETS, found, generateName=prefix)
-        writes += [Create(PODS, made) for _ in range(-surplus)]
+        writes += [pods.create(made, REPLICA_SETS, found) for _ in range(-surplus)]
     elif surplus > 0:
         chosen = pods.deletion_order(active, _crowd(objects, found), now)[:surplus]
-        writes += [Delete(PODS, pod) for pod in chosen]
+        writes += [pods.delete(pod, REPLICA_SETS, found) for pod in chosen]
     counts = _counts(found, owned, active, now)
     verb = "create" if surplus < 0 else "delete"
 

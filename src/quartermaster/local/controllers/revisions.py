@@ -9,10 +9,19 @@ from dataclasses import dataclass
 
 from quartermaster.local.apiserver.selectors import from_object
 from quartermaster.local.controllers import pods
-from quartermaster.local.controllers.objects import REVISIONS, Json, Objects, Resource, changed
+from quartermaster.local.controllers.objects import (
+    DAEMON_SETS,
+    REVISIONS,
+    STATEFUL_SETS,
+    Json,
+    Objects,
+    Resource,
+    changed,
+)
 from quartermaster.local.controllers.writes import Create, Delete, Update, Write
 
-HASH = "controller.kubernetes.io/hash"
+HASHES = {STATEFUL_SETS.kind: "controller.kubernetes.io/hash", DAEMON_SETS.kind: "controller-revision-hash"}
+"""The label that has the hash, by the kind of the owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,8 @@ def template_of(revision: Json) -> Json:
 
 def hash_of(revision: Json) -> str:
     """The label by which its pods are told apart."""
-    return str((revision["metadata"].get("labels") or {}).get(HASH, ""))
+    labels = revision["metadata"].get("labels") or {}
+    return str(next((labels[name] for name in HASHES.values() if name in labels), ""))
 
 
 def history(objects: Objects, resource: Resource, owner: Json) -> tuple[History | None, tuple[Write, ...]]:
@@ -75,7 +85,7 @@ def _made(objects: Objects, resource: Resource, owner: Json, data: Json, number:
         "metadata": {
             "name": f"{about['name']}-{digest}",
             "namespace": about["namespace"],
-            "labels": {**labels, HASH: digest},
+            "labels": {**labels, HASHES[resource.kind]: digest},
             **({"annotations": annotations} if annotations else {}),
             "ownerReferences": [pods.owner_reference(resource, owner)],
         },

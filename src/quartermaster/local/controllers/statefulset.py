@@ -1,7 +1,7 @@
 """StatefulSet: pods with names that stay, made in order and unmade in reverse, each with claims of its own.
 
 Semantics: kubernetes/pkg/controller/statefulset. Ordered sets take one step and wait for the pod to be available;
-parallel ones take all. Refuses persistentVolumeClaimRetentionPolicy Delete: claims are always kept.
+parallel ones take all. The claims' owners are statefulset_claims.py's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 
 from quartermaster.local.apiserver.selectors import from_object
-from quartermaster.local.controllers import pods, revisions, scaling
-from quartermaster.local.controllers.objects import CLAIMS, PODS, STATEFUL_SETS, Json, Key, Objects, changed
+from quartermaster.local.controllers import pods, revisions, scaling, statefulset_claims
+from quartermaster.local.controllers.events import Note
+from quartermaster.local.controllers.objects import CLAIMS, PODS, STATEFUL_SETS, Json, Key, Objects, Resource, changed
 from quartermaster.local.controllers.writes import Create, Delete, Outcome, Write, status
 
 REVISION = "controller-revision-hash"
@@ -87,29 +88,39 @@ def _steps(objects: Objects, group: Set, now: float) -> list[Write]:
 
     for ordinal in group.ordinals:
         pod = group.members.get(ordinal)
-        if pod is not None and pods.is_finished(pod):
-            writes += [] if pods.is_going(pod) else [Delete(PODS, pod)]
-            blocked = True
-        elif pod is None:
-            made = _pod(group, ordinal)
-            writes += [*_claims(objects, group, made, ordinal), Create(PODS, made)]
-            blocked = True
-        else:
-            if pods.phase(pod) == "Pending" and not pods.is_going(pod):
-                writes += _claims(objects, group, pod, ordinal)
-            blocked = not healthy(pod)
-        if blocked and group.ordered:
+        writes += _made(objects, group, ordinal)
+        if group.ordered and (pod is None or pods.is_finished(pod) or not healthy(pod)):
             return writes
+        if pod is not None and not pods.is_finished(pod):
+            writes += statefulset_claims.owned(objects, group.value, pod, wanted=True)
     condemned = sorted((ordinal for ordinal in group.members if ordinal not in group.ordinals), reverse=True)
+    for ordinal in condemned:
+        writes += statefulset_claims.owned(objects, group.value, group.members[ordinal], wanted=False)
     broken = [o for o in sorted(group.members) if not healthy(group.members[o])]
     for ordinal in condemned:
         pod = group.members[ordinal]
         if group.ordered and (pods.is_going(pod) or (not healthy(pod) and ordinal != broken[0])):
             return writes
-        writes += [] if pods.is_going(pod) else [Delete(PODS, pod)]
+        writes += [] if pods.is_going(pod) else [_delete(group, pod)]
         if group.ordered:
             return writes
     return writes or _roll(group, healthy=[o for o in group.ordinals if o not in broken])
+
+
+def _made(objects: Objects, group: Set, ordinal: int) -> list[Write]:
+    """What has an ordinal's pod be there: without the one that has ended, with its claims."""
+    pod = group.members.get(ordinal)
+    if pod is None:
+        made = _pod(group, ordinal)
+        name = made["metadata"]["name"]
+        if statefulset_claims.is_stale(objects, group.value, name):
+            return []
+        return [*_claims(objects, group, made), _create(group, PODS, made, what=f"Pod {name}")]
+    if pods.is_going(pod):
+        return []
+    if pods.is_finished(pod):
+        return [_delete(group, pod)]
+    return _claims(objects, group, pod) if pods.phase(pod) == "Pending" else []
 
 
 def _roll(group: Set, *, healthy: list[int]) -> list[Write]:
@@ -129,7 +140,22 @@ def _roll(group: Set, *, healthy: list[int]) -> list[Write]:
         and revision_of(pod) != group.update
         and not pods.is_going(pod)
     ]
-    return [Delete(PODS, pod) for pod in stale[: max(0, spare)]]
+    return [_delete(group, pod) for pod in stale[: max(0, spare)]]
+
+
+def _create(group: Set, resource: Resource, made: Json, *, what: str) -> Create:
+    where = f"{what} in StatefulSet {group.value['metadata']['name']}"
+    well = "success" if resource is CLAIMS else "successful"
+    told = Note(STATEFUL_SETS, group.value, "SuccessfulCreate", f"Create {where} {well}")
+    failed = Note(STATEFUL_SETS, group.value, "FailedCreate", f"Create {where} failed error: {{error}}", warning=True)
+    return Create(resource, made, (told,), failed)
+
+
+def _delete(group: Set, pod: Json) -> Delete:
+    where = f"Pod {pod['metadata']['name']} in StatefulSet {group.value['metadata']['name']}"
+    return Delete(
+        PODS, pod, notes=(Note(STATEFUL_SETS, group.value, "SuccessfulDelete", f"Delete {where} successful"),)
+    )
 
 
 def _pod(group: Set, ordinal: int) -> Json:
@@ -143,8 +169,11 @@ def _pod(group: Set, ordinal: int) -> Json:
         below = told if rolling is None else rolling.get("partition", 0)
         if ordinal < group.ordinals.start + below:
             revision = group.current
-    name = f"{group.value['metadata']['name']}-{ordinal}"
-    made = pods.from_template(revisions.template_of(revision), STATEFUL_SETS, group.value, name=name)
+    prefix = f"{group.value['metadata']['name']}-"
+    name = f"{prefix}{ordinal}"
+    made = pods.from_template(
+        revisions.template_of(revision), STATEFUL_SETS, group.value, name=name, generateName=prefix
+    )
     labels = made["metadata"].setdefault("labels", {})
     labels |= {
         REVISION: revision["metadata"]["name"],
@@ -163,7 +192,7 @@ def _pod(group: Set, ordinal: int) -> Json:
     return made
 
 
-def _claims(objects: Objects, group: Set, pod: Json, ordinal: int) -> list[Write]:
+def _claims(objects: Objects, group: Set, pod: Json) -> list[Write]:
     """Claims that the pod names and nobody has made."""
     namespace = group.value["metadata"]["namespace"]
     writes: list[Write] = []
@@ -173,13 +202,14 @@ def _claims(objects: Objects, group: Set, pod: Json, ordinal: int) -> list[Write
             continue
         made = changed(template)
         selector = group.value["spec"]["selector"].get("matchLabels") or {}
-        labels = {**(made["metadata"].get("labels") or {}), **selector, "apps.kubernetes.io/pod-index": str(ordinal)}
-        about = {"name": name, "namespace": namespace, "labels": labels}
+        about: Json = {"name": name, "namespace": namespace}
+        about["labels"] = {**(made["metadata"].get("labels") or {}), **selector}
+        if references := statefulset_claims.at_first(group.value):
+            about["ownerReferences"] = references
         if made["metadata"].get("annotations"):
             about["annotations"] = made["metadata"]["annotations"]
-        writes.append(
-            Create(CLAIMS, {"apiVersion": "v1", "kind": CLAIMS.kind, "metadata": about, "spec": made["spec"]})
-        )
+        body = {"apiVersion": "v1", "kind": CLAIMS.kind, "metadata": about, "spec": made["spec"]}
+        writes.append(_create(group, CLAIMS, body, what=f"Claim {name} Pod {pod['metadata']['name']}"))
     return writes
 
 

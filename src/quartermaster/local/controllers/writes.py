@@ -2,7 +2,7 @@
 
 An `Update` is a whole object with the revision that it was made from, so a write that lost a race is refused and the
 controller looks again. A `Delete` names the uid that it means. Writes of one outcome are made in order and stop at the
-first that fails.
+first that fails. `notes` are told as events once its write is made.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quartermaster.local.controllers.events import Note
 from quartermaster.local.controllers.objects import Json, Resource
 
 
@@ -19,6 +20,9 @@ class Create:
 
     resource: Resource
     value: Json
+    notes: tuple[Note, ...] = ()
+    complaint: Note | None = None
+    """What is told if the API refuses it for good; ``{error}`` is why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Update:
     resource: Resource
     value: Json
     subresource: str = ""
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Delete:
     value: Json
     grace: int | None = None
     propagation: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 Write = Create | Update | Delete
@@ -58,12 +64,12 @@ def write(*writes: Write) -> Outcome:
     return Outcome(writes)
 
 
-def status(resource: Resource, old: Json, new_status: Json) -> tuple[Write, ...]:
+def status(resource: Resource, old: Json, new_status: Json, *notes: Note) -> tuple[Write, ...]:
     """The write of a status if it differs from that of `old`; absent and None are the same."""
     wanted = {key: value for key, value in new_status.items() if value is not None}
     if wanted == {key: value for key, value in (old.get("status") or {}).items() if value is not None}:
         return ()
-    return (Update(resource, {**old, "status": wanted}, "status"),)
+    return (Update(resource, {**old, "status": wanted}, "status", notes),)
 
 
 def soonest(*times: float | None) -> float | None:

@@ -146,7 +146,8 @@ def _ready_seconds(facts: Facts) -> float | None:
 
 
 def _node_up(facts: Facts) -> bool:
-    return look(facts.node, ".status.conditions[type=Ready].status") == "True"
+    ready = look(facts.node, ".status.conditions[type=Ready].status") == "True"
+    return ready and look(facts.node, f'.metadata.annotations["{marks.FAULT}"]') != "not-ready"
 
 
 def _pod_ip(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""Plays stages on a cluster: mirrors pods and nodes, keeps what is due in a heap, and acts through the API alone.
+"""Plays stages on a cluster: mirrors pods and nodes, renews leases, keeps what is due in a heap, acts through the API.
 
 It can be stopped and started at any point: what is due is worked out from the objects, not remembered. An object has
 at most one transition before it; a patch that changes nothing ends there, so a bad stage cannot spin.
@@ -17,6 +17,7 @@ from quartermaster.kube.clock import Clock
 from quartermaster.kube.reflector import Reflector
 from quartermaster.local.stages.engine import Transition, change, choose, due, matching
 from quartermaster.local.stages.facts import Facts, stamp
+from quartermaster.local.stages.heartbeats import Heartbeats
 from quartermaster.local.stages.table import Event, Stage
 
 BUDGET_RETRY_S = 5.0
@@ -32,6 +33,7 @@ class Player:
         self.nodes: Reflector[Json] = Reflector(api, "/api/v1/nodes", self._node_changed)
         self.pods: Reflector[Json] = Reflector(api, "/api/v1/pods", self._pod_changed)
         self._api, self._stages, self._clock, self._rng = api, stages, clock, rng
+        self._heartbeats = Heartbeats(api, self.nodes, clock=clock)
         self._next: dict[Item, tuple[Transition, float]] = {}
         self._heap: list[tuple[float, int, Item]] = []
         self._count = 0
@@ -44,6 +46,7 @@ class Player:
             for mirror in (self.nodes, self.pods):  # in this order: a pod whose node is only not known yet is no orphan
                 group.create_task(mirror.run())
                 await mirror.synced.wait()
+            group.create_task(self._heartbeats.run())
             await self._loop()
 
     async def _loop(self) -> None:
