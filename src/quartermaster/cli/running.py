@@ -23,7 +23,7 @@ from quartermaster.cli import instance
 from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Scheduler
-from quartermaster.kube.clock import Clock
+from quartermaster.kube.clock import Clock, SteadyClock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.clock import WallClock
@@ -54,12 +54,12 @@ async def _workloads(connect: Connect, clock: Clock) -> None:
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
-    async with Manager(connect(AGENT), WORKLOADS, clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), WORKLOADS, clock=clock, sleep=sleep, network=SteadyClock()) as manager:
         await manager.run()
 
 
 async def _schedule(connect: Connect, clock: Clock) -> None:
-    await Scheduler(connect("quartermaster-scheduler"), clock=clock).run()
+    await Scheduler(connect("quartermaster-scheduler"), clock=clock, network=SteadyClock()).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)

@@ -81,13 +81,17 @@ class Options:
 
 
 class Scheduler:
-    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed."""
+    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed.
+
+    `network` is the time of watches and of attempts, where the cluster's own runs at another speed.
+    """
 
     def __init__(
         self,
         api: Api,
         *,
         clock: Clock,
+        network: Clock | None = None,
         options: Options | None = None,
         leading: Callable[[], bool] = lambda: True,
         metrics: Metrics | None = None,
@@ -102,17 +106,17 @@ class Scheduler:
         self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
-        self.sources = Sources(api, clock=clock, rng=rng)
+        self.sources = Sources(api, clock=network or clock, rng=rng)
         self.site = Site(self.sources, default_queue=self.options.default_queue, changed=self._site_changed)
         self.grouping = Grouping(self.occupancy, self.site)
-        self.membership = Membership(api, self.sources, clock=clock, rng=rng, joined=self._joined)
+        self.membership = Membership(api, self.sources, clock=network or clock, rng=rng, joined=self._joined)
         self.executor = Executor(api, clock=clock, rng=rng, done=self._settled, leading=leading)
         self.teller = Teller(api, clock=clock)
         self._nodes = Reflector(
-            api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), clock=clock, rng=rng
+            api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), clock=network or clock, rng=rng
         )
         self._pods = Reflector(
-            api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=clock, rng=rng
+            api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=network or clock, rng=rng
         )
         self.reporter = Reporter(
             self.sources,

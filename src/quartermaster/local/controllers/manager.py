@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from quartermaster.kube.api import JSON, MERGE, Api, Refused
+from quartermaster.kube.clock import Clock
 from quartermaster.kube.reflector import Reflector
 from quartermaster.local.controllers.events import Note, Recorder
 from quartermaster.local.controllers.objects import Json, Key, Objects, Resource, key_of
@@ -53,7 +54,10 @@ Item = tuple[str, Key]
 
 
 class Manager:
-    """Runs controllers against an API between ``async with``. `clock` gives seconds since 1970."""
+    """Runs controllers against an API between ``async with``. `clock` gives seconds since 1970.
+
+    `network` is the time of watches and of attempts, where the cluster's own runs at another speed.
+    """
 
     def __init__(
         self,
@@ -62,11 +66,12 @@ class Manager:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        network: Clock | None = None,
     ) -> None:
         self.objects = Objects()
         self._api = api
         self._controllers = {controller.name: controller for controller in controllers}
-        self._clock = clock
+        self._clock, self._network = clock, network
         self._sleep = sleep
         watched = {watch.resource for controller in controllers for watch in controller.watches}
         self._resources = sorted(watched, key=lambda resource: resource.path())
@@ -83,7 +88,7 @@ class Manager:
         """Errors that are nobody's refusal but bugs, by what they befell."""
 
     async def __aenter__(self) -> Self:
-        clock = _Sleeping(self._clock, self._sleep)
+        clock = self._network or _Sleeping(self._clock, self._sleep)
         for resource in self._resources:
             told = partial(self._changed, resource)
             mirror: Reflector[Json] = Reflector(self._api, resource.path(), told, clock=clock)
