@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from quartermaster.cli import instance
-from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
+from quartermaster.cli.servers import ADMIN, DEMO, KUBELET, SCHEDULER, Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Scheduler
 from quartermaster.kube.clock import Clock, SteadyClock
@@ -59,7 +59,7 @@ async def _workloads(connect: Connect, clock: Clock) -> None:
 
 
 async def _schedule(connect: Connect, clock: Clock) -> None:
-    await Scheduler(connect("quartermaster-scheduler"), clock=clock, network=SteadyClock()).run()
+    await Scheduler(connect(SCHEDULER), clock=clock, network=SteadyClock()).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)
@@ -159,12 +159,12 @@ class Parts:
     def __init__(self, connect: Connect, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
         self._settings, self._clock = settings, clock
         self._installed = asyncio.Event()
-        self._admin = connect("quartermaster")
-        self.player = Player(connect("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
+        self._admin = connect(ADMIN)
+        self.player = Player(connect(KUBELET), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
         self._parts = [part(connect, clock) for part in PARTS]
-        self._demo = Demo(connect("demo"), clock=clock) if settings.demo else None
+        self._demo = Demo(connect(DEMO), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
         """Until cancelled."""
