@@ -16,36 +16,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src/quartermaster/local/apiserver/data"
 SAMPLES = ROOT / "tests/unit/local/data/protobuf-samples.json.xz"
 
 SERVED = (
     "api/v1",
-    "apis/admissionregistration.k8s.io/v1",
-    "apis/apiextensions.k8s.io/v1",
     "apis/apiregistration.k8s.io/v1",
     "apis/apps/v1",
+    "apis/events.k8s.io/v1",
     "apis/authentication.k8s.io/v1",
     "apis/authorization.k8s.io/v1",
     "apis/autoscaling/v2",
     "apis/autoscaling/v1",
     "apis/batch/v1",
     "apis/certificates.k8s.io/v1",
-    "apis/coordination.k8s.io/v1",
-    "apis/discovery.k8s.io/v1",
-    "apis/events.k8s.io/v1",
-    "apis/flowcontrol.apiserver.k8s.io/v1",
     "apis/networking.k8s.io/v1",
-    "apis/node.k8s.io/v1",
     "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
-    "apis/resource.k8s.io/v1",
+    "apis/storage.k8s.io/v1",
+    "apis/admissionregistration.k8s.io/v1",
+    "apis/apiextensions.k8s.io/v1",
     "apis/scheduling.k8s.io/v1",
     "apis/scheduling.k8s.io/v1alpha2",
-    "apis/storage.k8s.io/v1",
+    "apis/coordination.k8s.io/v1",
+    "apis/node.k8s.io/v1",
+    "apis/discovery.k8s.io/v1",
+    "apis/resource.k8s.io/v1",
+    "apis/flowcontrol.apiserver.k8s.io/v1",
 )
-"""Group versions served; of a group with several, the preferred one first."""
+"""Group versions served, in the order in which kube-apiserver lists them (its priorities)."""
+
+ALSO_DESCRIBED = ("api", "apis", "version", ".well-known/openid-configuration", "openid/v1/jwks")
+"""What has an OpenAPI document besides group versions and groups."""
 
 SCALARS = {"string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "double", "float"}
 
@@ -64,15 +69,15 @@ def main() -> int:
     for served in SERVED:
         name = served.replace("/", "__") + "_openapi.json"
         documents[served] = json.loads((kubernetes / "api/openapi-spec/v3" / name).read_text())
-    write("openapi-v3", documents)
+    write("openapi-v3", described(kubernetes, documents))
     write("openapi-v2", json.loads((kubernetes / "api/openapi-spec/swagger.json").read_text()))
     tags = go_tags(staging)
-    write(
-        "schemas",
-        {"version": sys.argv[1], **schemas(documents), "zero": fields_with(tags, "o"), "always": fields_with(tags, "")},
-    )
+    made = schemas(documents)
+    as_in_go(made["definitions"], tags)
+    write("schemas", {"version": sys.argv[1], **made, "zero": fields_with(tags, "o"), "always": fields_with(tags, "")})
     write("kinds", kinds(kubernetes, columns(kubernetes, staging)))
     write("protobuf", protobuf(staging, tags))
+    write("rights", rights(kubernetes))
     pairs = {}
     for path in sorted((staging["api"] / "testdata/HEAD").glob("*.pb")):
         group_version = path.name.rsplit(".", 2)[0]
@@ -121,6 +126,61 @@ def schemas(documents: dict[str, Any]) -> dict[str, Any]:
     for schema in definitions.values():
         schema.pop("x-kubernetes-group-version-kind", None)
     return {"definitions": definitions, "kinds": kinds_of}
+
+
+def described(kubernetes: Path, documents: dict[str, Any]) -> dict[str, Any]:
+    """The documents as kube-apiserver serves them by default.
+
+    The published ones were made with all alpha features, so with CBOR, and without values of enums. Those are in the
+    generated Go code.
+    """
+    release = ".".join(kubernetes.name.rpartition("@v")[2].split(".")[:2])
+    groups = {path.rpartition("/")[0] for path in documents if path.startswith("apis/")}
+    found = dict(documents)
+    for path in (*ALSO_DESCRIBED, *groups):
+        name = path.replace("/", "__") + "_openapi.json"
+        found[path] = json.loads((kubernetes / "api/openapi-spec/v3" / name).read_text())
+    values = enums((kubernetes / "pkg/generated/openapi/zz_generated.openapi.go").read_text())
+    for path in sorted(found):
+        document = found[path] = without_cbor(found[path])
+        document["info"]["version"] = release
+        for name, schema in document.get("components", {}).get("schemas", {}).items():
+            for field, (description, allowed) in values.get(".".join(name.split(".")[-3:]), {}).items():
+                where = schema["properties"][field]
+                where["description"] = description
+                where.get("items", where)["enum"] = allowed
+    return {path: found[path] for path in sorted(found)}
+
+
+def without_cbor(value: Any) -> Any:
+    """Every media type but CBOR's."""
+    if isinstance(value, list):
+        return [without_cbor(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: without_cbor(item)
+        for key, item in value.items()
+        if not (key.startswith("application/") and ("cbor" in key.rpartition("/")[2]))
+    }
+
+
+def enums(text: str) -> dict[str, dict[str, tuple[str, list[str]]]]:
+    """{``group.version.Type``: {field: (description, values)}} of the generated OpenAPI code."""
+    function = re.compile(r"^func schema_\w*?([a-z0-9]+)_(v\d\w*?)_(\w+)\(ref .*?^}", re.MULTILINE | re.DOTALL)
+    field = re.compile(
+        r'^\t{5}"(\w+)": \{\n(?:(?!^\t{5}"\w+": \{$).)*?Description: ("(?:[^"\\]|\\.)*"),\n'
+        r'(?:(?!^\t{5}"\w+": \{$).)*?Enum: +\[\]interface\{\}\{([^}]*)\}',
+        re.MULTILINE | re.DOTALL,
+    )
+    found: dict[str, dict[str, tuple[str, list[str]]]] = {}
+    for match in function.finditer(text):
+        fields = {
+            name: (json.loads(prose), json.loads(f"[{values}]")) for name, prose, values in field.findall(match[0])
+        }
+        if fields:
+            found[".".join(match.groups()[:3])] = fields
+    return found
 
 
 def stripped(schema: Any) -> Any:
@@ -177,6 +237,14 @@ def kinds(kubernetes: Path, columns_of: dict[str, Any]) -> list[dict[str, Any]]:
                 )
         rows += found.values()
     return rows
+
+
+def rights(kubernetes: Path) -> list[dict[str, Any]]:
+    """The roles and bindings that every cluster has from its start."""
+    folder = kubernetes / "plugin/pkg/auth/authorizer/rbac/bootstrappolicy/testdata"
+    names = ("cluster-roles", "controller-roles", "namespace-roles")
+    names += ("cluster-role-bindings", "controller-role-bindings", "namespace-role-bindings")
+    return [item for name in names for item in yaml.safe_load((folder / f"{name}.yaml").read_text())["items"]]
 
 
 def columns(kubernetes: Path, staging: dict[str, Path]) -> dict[str, Any]:
@@ -283,6 +351,28 @@ def fields_with(tags: dict[str, dict[str, str]], wanted: str) -> dict[str, str]:
         if plain:
             found["io.k8s." + name.removeprefix("k8s.io.")] = " ".join(plain)
     return found
+
+
+def as_in_go(definitions: dict[str, Any], tags: dict[str, dict[str, str]]) -> None:
+    """Put properties in the order in which Go writes them: messages of the API server quote objects in it."""
+
+    def names(of: str) -> list[str]:
+        found = []
+        for field, flags in tags.get(of, {}).items():
+            inlined = f"{of.rpartition('.')[0]}.{field[:1].upper()}{field[1:]}"
+            found += names(inlined) if "i" in flags.partition("=")[0] else [field]
+        return found
+
+    for name, schema in definitions.items():
+        properties = schema.get("properties", {})
+        places = {
+            field: place
+            for place, field in enumerate(
+                ["kind", "apiVersion", *names("k8s.io." + name.removeprefix("io.k8s."))], start=1
+            )
+        }
+        if properties:
+            schema["properties"] = dict(sorted(properties.items(), key=lambda item: places.get(item[0], 0)))
 
 
 def protobuf(staging: dict[str, Path], tags: dict[str, dict[str, str]]) -> dict[str, Any]:

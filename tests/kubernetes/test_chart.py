@@ -104,3 +104,61 @@ def test_a_queue_in_use_is_not_deleted(clients: Clients) -> None:
         clients.run("helm", "uninstall", "qm", "--namespace", SPACE)
         names_ = ("queues", "podgroups", "topologies")
         clients.run("kubectl", "delete", *(f"crd/{name}.quartermaster.dev" for name in names_))
+
+
+# ``verb resource.group/subresource=name``; what is left out is the core group, no subresource, any name.
+MAY = """
+list nodes; watch pods; create pods/binding; create pods/eviction; patch pods/status; patch persistentvolumeclaims
+create events; patch events.events.k8s.io; list poddisruptionbudgets.policy; list resourceclaims.resource.k8s.io
+watch queues.quartermaster.dev; patch queues.quartermaster.dev/status; create podgroups.quartermaster.dev
+patch podgroups.quartermaster.dev; patch podgroups.quartermaster.dev/status; watch priorityclasses.scheduling.k8s.io
+watch customresourcedefinitions.apiextensions.k8s.io; watch jobs.batch; list rayclusters.ray.io
+list queues.scheduling.run.ai; list replicasets.apps
+patch validatingwebhookconfigurations.admissionregistration.k8s.io=qm-quartermaster
+"""
+MAY_NOT = """
+create pods; delete pods; patch pods; list secrets; get secrets; create nodes; patch nodes; delete nodes
+patch queues.quartermaster.dev; delete queues.quartermaster.dev; create serviceaccounts; patch jobs.batch
+patch clusterroles.rbac.authorization.k8s.io; create customresourcedefinitions.apiextensions.k8s.io
+patch validatingwebhookconfigurations.admissionregistration.k8s.io=other; delete rayclusters.ray.io
+"""
+MAY_AT_HOME = """
+create leases.coordination.k8s.io; update leases.coordination.k8s.io=quartermaster; create secrets
+get secrets=qm-quartermaster-webhook-tls; update secrets=qm-quartermaster-webhook-tls
+"""
+MAY_NOT_AT_HOME = "list secrets; get secrets=other; delete leases.coordination.k8s.io=quartermaster; create pods"
+
+
+def test_the_controller_may_what_it_has_to_and_nothing_else(clients: Clients) -> None:
+    """What the API server itself says of the service account."""
+    clients.run("helm", "install", "qm", str(ROOT / CHART), "--namespace", SPACE, "--create-namespace")
+
+    def allowed(asked: str, namespace: str) -> bool:
+        verb, what = asked.split()
+        what, _, name = what.partition("=")
+        what, _, subresource = what.partition("/")
+        resource, _, group = what.partition(".")
+        attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name}
+        user = f"system:serviceaccount:{SPACE}:qm-quartermaster"
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{SPACE}", "system:authenticated"]
+        spec = {"user": user, "groups": groups, "resourceAttributes": {**attributes, "namespace": namespace}}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        said = clients.run("kubectl", "create", "--validate=false", "-o", "json", "-f", "-", given=json.dumps(body))
+        return bool(json.loads(said)["status"]["allowed"])
+
+    def each(text: str) -> list[str]:
+        return [asked.strip() for line in text.strip().splitlines() for asked in line.split(";")]
+
+    try:
+        deadline = 100
+        while not allowed("list nodes", ""):  # the authorizer sees a binding a moment later
+            deadline -= 1
+            assert deadline
+        assert [asked for asked in each(MAY) if not allowed(asked, "")] == []
+        assert [asked for asked in each(MAY_NOT) if allowed(asked, "")] == []
+        assert [asked for asked in each(MAY_AT_HOME) if not allowed(asked, SPACE)] == []
+        assert [asked for asked in each(MAY_NOT_AT_HOME) if allowed(asked, SPACE)] == []
+    finally:
+        clients.run("helm", "uninstall", "qm", "--namespace", SPACE)
+        kept = ("queues", "podgroups", "topologies")
+        clients.run("kubectl", "delete", *(f"crd/{name}.quartermaster.dev" for name in kept))

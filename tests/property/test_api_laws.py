@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartermaster.local.apiserver.managers import apply, compare, difference, fields_of, intersection, paths, union
+from quartermaster.local.apiserver.fieldsets import compare, difference, fields_of, intersection, paths, union
+from quartermaster.local.apiserver.managers import apply
 from quartermaster.local.apiserver.normal import normalize
 from quartermaster.local.apiserver.patches import (
     json_diff,
@@ -195,16 +196,17 @@ class Informer:
     async def watch(self) -> None:
         """Take in what is there now."""
         response = await self.api.send("GET", f"pods?watch=true&resourceVersion={self.revision}&{self.query}")
-        if response.stream is None:
-            assert response.status == 410
-            await self.relist()
-            return
+        assert response.stream is not None
         async with aclosing(response.stream) as stream:  # type: ignore[type-var]
             try:
                 async with asyncio.timeout(0):
                     async for part in stream:
-                        for line in part.splitlines():
-                            self.take(json.loads(line))
+                        for event in map(json.loads, part.splitlines()):
+                            if event["type"] == "ERROR":
+                                assert event["object"]["code"] == 410
+                                await self.relist()
+                            else:
+                                self.take(event)
             except TimeoutError:
                 pass
 

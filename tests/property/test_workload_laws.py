@@ -1,11 +1,16 @@
 """Laws of grouping: no owner tree, however odd, raises or loses a pod; roles add up; nothing is waited for in vain."""
 
+import io
+import json
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quartermaster.cli.main import main
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.workloads.assembling import Present, assembled
@@ -118,6 +123,19 @@ def test_a_damaged_object_is_read_or_refused_by_name(value: Json) -> None:
     for group in groups:
         adds_up(group)
     assert len({group.key for group in groups}) == len(groups)
+
+
+@given(st.lists(damaged(), min_size=1, max_size=3), st.sampled_from(["json", "table"]))
+@settings(max_examples=100, deadline=None)
+def test_the_command_groups_anything_or_says_where_it_is_wrong(values: list[Json], form: str) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": values}, default=str)
+    said, told = io.StringIO(), io.StringIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file, redirect_stderr(said), redirect_stdout(told):
+        file.write(text)
+        file.flush()
+        code = main(["groups", "-f", file.name, "-o", form])
+    assert (code, bool(told.getvalue())) in ((0, True), (2, False))
+    assert code == 0 or said.getvalue().startswith(f"error: {file.name}")
 
 
 def adds_up(group: Group) -> None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from quartermaster.api import v1alpha1
-from quartermaster.api.peers.carrying import many
 from quartermaster.api.podgroups import check, missing
 from quartermaster.api.queues import Queues, queues_from
-from quartermaster.api.reading import Reason, read
+from quartermaster.api.reading import Reason, many, read
 from quartermaster.api.topologies import topologies_from
 from quartermaster.model.errors import InvalidInput
 

@@ -117,6 +117,10 @@ def _objects(where: str, document: object) -> Iterator[Manifest]:
             raise InvalidInput(f"{where}: {field}", problem, "give that of a Kubernetes object, such as v1 and Pod")
     if not isinstance(document.get("metadata", {}) or {}, dict):
         raise InvalidInput(f"{where}: metadata", "is no mapping", "give a mapping with a name")
+    for field in ("name", "generateName", "namespace", "uid"):
+        value = (document.get("metadata") or {}).get(field)
+        if not isinstance(value, str | None):
+            raise InvalidInput(f"{where}: metadata.{field}", f"is {value!r}", "give a text (in quotes, if need be)")
     inside = document.get("items")
     if document["kind"].endswith("List") and isinstance(inside, list):
         for number, item in enumerate(inside):

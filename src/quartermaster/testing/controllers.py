@@ -124,7 +124,12 @@ class Controlled(Kubernetes):
         """Renew leases."""
         for name in names:
             renewed = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro_timestamp(self.clock())}
-            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": renewed}
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": name},
+                "spec": renewed,
+            }
             await self.patch(f"{LEASES}/{name}?fieldManager=kubelet", body, "apply")
 
 

@@ -130,14 +130,16 @@ async def kubernetes(
 
 
 @contextlib.contextmanager
-def served(*, controllers: bool = True, kubeconfig: Path | None = None) -> Iterator[LocalApi]:
+def served(
+    *, controllers: bool = True, kubeconfig: Path | None = None, settings: Settings | None = None
+) -> Iterator[LocalApi]:
     """A cluster on loopback, in an event loop on a thread of its own: for clients that block, such as kubectl."""
     ready = threading.Event()
     box: list[tuple[LocalApi, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         stop = asyncio.Event()
-        async with LocalApi(controllers=controllers, kubeconfig=kubeconfig) as api:
+        async with LocalApi(controllers=controllers, kubeconfig=kubeconfig, settings=settings) as api:
             box.append((api, asyncio.get_running_loop(), stop))
             ready.set()
             await stop.wait()

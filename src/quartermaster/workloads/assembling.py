@@ -56,6 +56,10 @@ def assembled(
     missing = tuple((role.name, part.missing) for role, part in zip(group.roles, built, strict=True) if part.missing)
     held = tuple(pod for part in built for pod in part.held)
     if missing:
+        there = sum(not one.ended for one in present)
+        if there + sum(one.ended for one in present) >= group.desired:
+            # All its pods exist, only not in the roles that were expected: what waits for others waits for ever.
+            return Assembly(_flat(present, max(0, group.min - len(present) + there), near))
         return Assembly(None, missing, held)
     trees = [part.tree for part in built if part.tree is not None]
     if len(trees) == 1 and (near is None or trees[0].topology is None):

@@ -280,7 +280,7 @@ def settled(joins: Joined) -> dict[str, Any]:
             more = short - spare
             roles = (*roles, Role.of(ELSEWHERE, more))
             short -= more
-        return {"roles": _raised(roles, short), "pooled": False}
+        return {"roles": _raised(roles, short), "pooled": True}  # the rest may be pods of any of them
     names: dict[str, tuple[int, Json | None]] = {}
     for one in joins.brings:
         size, template = names.get(one.owner, (0, one.template))

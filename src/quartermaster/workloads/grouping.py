@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from quartermaster.workloads.catalogue import KINDS, TRAIN, GroupKind, Kind, Part
-from quartermaster.workloads.external import OWN, Declared, Named, declared, joined, merged, named, settled
+from quartermaster.workloads.external import merged
 from quartermaster.workloads.families import (
     argo,
     core,
@@ -29,19 +29,14 @@ from quartermaster.workloads.families import (
     wrappers,
 )
 from quartermaster.workloads.fields import (
-    count,
     group_kind,
-    items,
-    mapping,
     marked_count,
-    name_of,
-    optional,
-    text,
     version_of,
 )
-from quartermaster.workloads.group import Bring, Group, Joined, Json, Role
+from quartermaster.workloads.group import Group, Json
+from quartermaster.workloads.joining import of_object, outside
 from quartermaster.workloads.reading import Parse, Reading, shared_out
-from quartermaster.workloads.wishes import MIN_MEMBER, Lookup, wishes
+from quartermaster.workloads.wishes import MIN_MEMBER, Lookup
 
 Reader = Callable[[Reading], tuple[Group, ...]]
 
@@ -138,7 +133,7 @@ def described(
     if kind is None:
         return ()
     if kind.part is Part.GROUP:
-        return _object(top, kind, lookup)
+        return of_object(top, kind, lookup)
     read = Reading(top=top, kind=kind, lookup=lookup, nested=_read, outer=tuple(outer), parse=parse)
     return _inside(read) if alone else _read(read)
 
@@ -168,7 +163,10 @@ def at_index(group: Group, index: int) -> Group:
 
 
 def _read(read: Reading) -> tuple[Group, ...]:
-    return tuple(_outside(group, read) for group in _inside(read))
+    groups = _inside(read)
+    if any(group.phase > 1 for group in groups):
+        return groups  # one group of all phases would wait for pods that nobody makes yet
+    return tuple(outside(group, read) for group in groups)
 
 
 def _inside(read: Reading) -> tuple[Group, ...]:
@@ -195,119 +193,3 @@ def _least(read: Reading, groups: tuple[Group, ...]) -> tuple[Group, ...]:
 
 _COUNTED: Final = frozenset((("", "Pod"), ("apps", "StatefulSet"), ("jobset.x-k8s.io", "JobSet")))
 """Kinds to which a minimum means something of their own."""
-
-
-# ---- groups that pods name
-
-
-def _outside(group: Group, read: Reading) -> Group:
-    """The group, or its share of the one that its pods name."""
-    if group.joined is not None:
-        return group
-    bare = read.kind.key == ("", "Pod")
-    names = [named(role.template, bare=bare) for role in group.roles]
-    asked = next((name for name in names if name is not None), None)
-    if asked is None or not group.desired:
-        return group
-    if any((name.api, name.name) != (asked.api, asked.name) if name else True for name in names):
-        return replace(group, why=(*group.why, f"only some of its pods name the group {asked.name}: not joined"))
-    brings = [
-        Bring(
-            owner=role.name, count=role.desired * group.copies, role=name.part if name else "", template=role.template
-        )
-        for role, name in zip(group.roles, names, strict=True)
-    ]
-    return enter(group, asked, brings, owners=read.owners, lookup=read.lookup, bare=bare)
-
-
-def enter(
-    group: Group, asked: Named, brings: Sequence[Bring], *, owners: Sequence[Json], lookup: Lookup, bare: bool
-) -> Group:
-    """`group` as its share of the group that its pods ask for, where they may join it; else as it is, and why."""
-    size = sum(one.count for one in brings)
-    if asked.api == OWN and lookup(asked.api, asked.kind, group.namespace, asked.name) is None:
-        asked = replace(asked, api="")  # a name is enough, an object may say more
-    if not asked.api:
-        least = asked.size if asked.size is not None else size
-        said = f"its pods share the name {asked.name}" + ("" if asked.size is None else f", {asked.size} of them")
-        found = joined(group, asked, Declared(least=least), brings=brings, why=said)
-        return replace(found, open=asked.size is None)
-    value = lookup(asked.api, asked.kind, group.namespace, asked.name)
-    said = f"the {asked.kind} {asked.name} ({asked.api}), which its pods name,"
-    if value is None:
-        if not bare:
-            return replace(group, why=(*group.why, f"{said} is not here: grouped by their owner"))
-        alone = joined(group, asked, Declared(least=size), brings=brings, why=f"{said} is not here: all that name it")
-        return replace(alone, open=True)
-    found_ = declared(value, asked.part, lookup)
-    if found_ is None:
-        return replace(group, why=(*group.why, f"{said} asks for no gang"))
-    uids = {text(owner, "metadata.uid") for owner in owners}
-    if found_.owner and found_.owner not in uids:
-        return replace(group, why=(*group.why, f"{said} belongs to another owner: not joined"))
-    if found_.owner and asked.api != "scheduling.k8s.io":
-        return group  # made for this very owner by another scheduler: the owner itself says more
-    return joined(group, asked, found_, brings=brings, why=f"{said} says how many start together")
-
-
-def _object(top: Json, kind: Kind, lookup: Lookup) -> tuple[Group, ...]:
-    """A group object by itself: what it asks for, with pods that are still to come."""
-    if kind.key == ("kueue.x-k8s.io", "Workload"):
-        return _kueue(top, kind, lookup)
-    if kind.key == ("scheduling.k8s.io", "Workload"):
-        listed = [text(one, "name") for _, one in items(top, "spec.podGroups", where="")]
-        return tuple(group for part in listed for group in _declared(top, kind, part, lookup))
-    return _declared(top, kind, "", lookup)
-
-
-def _declared(top: Json, kind: Kind, part: str, lookup: Lookup) -> tuple[Group, ...]:
-    found = declared(top, part, lookup)
-    if found is None:
-        return ()
-    name = f"{name_of(top)}-{part}" if part else name_of(top)
-    asked = wishes([top], [], kind, lookup, queue=found.queue, priority=found.priority)
-    fields = asked.fields()
-    if found.preemptible is not None:
-        fields["preemptible"] = found.preemptible
-    fields["topology"] = found.topology or fields["topology"]
-    joins = Joined(min=found.least, declared=found.roles)
-    group = Group(
-        name=name,
-        namespace=text(top, "metadata.namespace"),
-        kind="PodGroup",
-        joined=joins,
-        why=("pods that name it belong to it", *asked.why),
-        **settled(joins),
-        **fields,
-    )
-    return (group,)
-
-
-def _kueue(top: Json, kind: Kind, lookup: Lookup) -> tuple[Group, ...]:
-    """Kueue's Workload mirrors an object that is read itself; one without an owner says what it wants by itself."""
-    if any(True for _ in items(top, "metadata.ownerReferences")):
-        return ()
-    roles = []
-    for where, one in items(top, "spec.podSets"):
-        size = count(one, "count", 1, where=where)
-        template = mapping(one, "template", where=where)
-        roles.append(
-            Role.of(text(one, "name", where=where) or "main", size, least=optional(one, "minCount"), template=template)
-        )
-    if not any(role.desired for role in roles):
-        return ()
-    queue, priority = (
-        text(top, "spec.queueName"),
-        text(top, "spec.priorityClassRef.name") or text(top, "spec.priorityClassName"),
-    )
-    asked = wishes([top], [role.template for role in roles], kind, lookup, queue=queue, priority=priority)
-    group = Group(
-        name=name_of(top),
-        namespace=text(top, "metadata.namespace"),
-        kind=kind.kind,
-        uid=text(top, "metadata.uid"),
-        roles=tuple(roles),
-        why=("its pod sets are admitted together", *asked.why),
-        **asked.fields(),
-    )
-    return (group,)

@@ -17,7 +17,8 @@ from quartermaster.workloads.external import Named, declared, named
 from quartermaster.workloads.families import kubeflow
 from quartermaster.workloads.fields import text
 from quartermaster.workloads.group import Bring, Group, Json, Member, Role
-from quartermaster.workloads.grouping import described, enter, kind_of, nowhere
+from quartermaster.workloads.grouping import described, kind_of, nowhere
+from quartermaster.workloads.joining import enter
 from quartermaster.workloads.owners import Reference, Walk, chain, group_kind_of, walk
 from quartermaster.workloads.places import Seat, chosen, seated
 from quartermaster.workloads.wishes import Lookup, least, wishes
@@ -66,6 +67,8 @@ class Memberships:
             if up.anchor is None or not groups:
                 return self._alone(pod, up)
             member = seated(pod, verified, up.anchor, groups)
+            if any(group.phase > 1 for group in groups):
+                return member
             return _named(member, pod, (up.anchor, *up.outer), self._lookup, bare=False)
         except InvalidInput as wrong:
             return Member(group=_one(pod, f"cannot be read: {wrong}"), role=(PODS,))
@@ -215,10 +218,10 @@ def _named(member: Member, pod: Json, owners: Sequence[Json], lookup: Lookup, *,
 
 def _needed(asked: Named, lookup: Lookup, namespace: str) -> int:
     """How many pods the group has at the least: who else brings some, a single pod cannot say."""
-    if not asked.api:
+    value = lookup(asked.api, asked.kind, namespace, asked.name) if asked.api else None
+    if value is None:
         return asked.size or 1
-    value = lookup(asked.api, asked.kind, namespace, asked.name)
-    found = declared(value, asked.part, lookup) if value else None
+    found = declared(value, asked.part, lookup)
     return 1 if found is None or found.roles else found.least
 
 

@@ -29,6 +29,7 @@ _PLACES: Final[Mapping[GroupKind, Callable[[Json], Place]]] = {
     ("serving.kserve.io", "InferenceService"): kserve.seat,
 }
 _COPIES: Final[Mapping[GroupKind, Callable[[Json], str]]] = {
+    ("jobset.x-k8s.io", "JobSet"): jobset.copy,
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): leaderworker.copy,
     ("grove.io", "PodCliqueSet"): grove.copy,
 }

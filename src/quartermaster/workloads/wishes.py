@@ -143,7 +143,7 @@ def _priority(
         value = value if isinstance(value, int) else CLASSES.get(name, given)
         missing = "" if value is not None else ", whose value is not known here"
         return name, value, f"priority {name}: as it says{missing}"
-    if given is not None:
+    if given:  # 0 is what an API server writes where nobody has said anything
         return "", given, f"priority {given}: as its pods say"
     return kind.priority, CLASSES[kind.priority], f"priority {kind.priority}: default of the kind {kind.kind}"
 
@@ -216,7 +216,8 @@ def topology_constraint(value: Json) -> Closeness | None:
 def placed(role: Role, *speakers: Json | None) -> Role:
     """The role with the nearness, and cut into the segments, that its pods or one of `speakers` ask for."""
     sources = (role.template, *speakers)
-    near = role.topology or closeness(role.template)
+    apart = any(part.topology is not None for part in role.parts)  # each part for itself: not all in one domain
+    near = role.topology or (None if apart else closeness(role.template))
     size, ask = _segment(sources)
     role = Role(
         name=role.name, min=role.min, desired=role.desired, max=role.max, topology=near, parts=role.parts,
@@ -232,6 +233,11 @@ def placed(role: Role, *speakers: Json | None) -> Role:
     return Role.split(
         role.name, parts, least=-(-role.min // size), most=role.max, topology=near, template=role.template
     )
+
+
+def nearness(value: Json | None) -> bool:
+    """Whether an object or pod template asks for its pods to be near each other, all of them or in segments."""
+    return closeness(value) is not None or _segment((value,))[1] is not None
 
 
 def _segment(speakers: Sequence[Json | None]) -> tuple[int, Closeness | None]:

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quartermaster.api.definitions import manifests
 from quartermaster.api.peers import kai, kueue, volcano
 from quartermaster.api.peers.carrying import Carrying
 from quartermaster.api.queues import queues_from
 from quartermaster.api.topologies import topologies_from
-from quartermaster.model.errors import InvalidInput
 from quartermaster.model.queue import UNLIMITED, QueueTree, Quota
 from quartermaster.model.topology import Level
 from quartermaster.model.units import GIB
@@ -271,7 +272,9 @@ def test_kueue_queues() -> None:
         ("team-cohort", "division"),
         ("team", "team-cohort"),
         ("user-queue", "team"),
+        ("default.team", "team"),
         ("lone", None),
+        ("default.lone", "lone"),
     ]
     team = queues["team"]
     assert team.quotas["gpu"] == Quota(deserved=12, limit=15)
@@ -288,8 +291,8 @@ def test_kueue_queues() -> None:
         ("ClusterQueue team", "lendingLimit"),
         ("ClusterQueue lone", "HoldAndDrain"),
         ("ClusterQueue lone", "preemption.reclaimWithinCohort Never"),
-        ("LocalQueue a/default", "lone, team"),
-        ("LocalQueue b/default", "lone, team"),
+        ("LocalQueue a/default", "read as default.team"),
+        ("LocalQueue b/default", "read as default.lone"),
         ("ResourceFlavor spot", "pool=spot"),
         ("WorkloadPriorityClass high", "can be preempted"),
     ):
@@ -297,27 +300,80 @@ def test_kueue_queues() -> None:
     assert not told(said, "ResourceFlavor h100")
 
 
+def local(name: str, namespace: str, target: str) -> Json:
+    metadata = {"name": name, "namespace": namespace}
+    body = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": metadata}
+    return {**body, "spec": {"clusterQueue": target}}
+
+
 def test_which_queue_a_local_queue_means() -> None:
     assert kueue.local_queues(objects(KUEUE)) == {
-        ("ml", "user-queue"): "team",
-        ("a", "default"): "team",
-        ("b", "default"): "lone",
+        ("ml", "user-queue"): "user-queue",
+        ("a", "default"): "default.team",
+        ("b", "default"): "default.lone",
+    }
+    own = [local("q", "a", "q"), local("q", "b", "q")]
+    assert set(kueue.local_queues(own).values()) == {"q"}, "the cluster queue itself"
+    more = kueue.local_queues([*own, local("other", "a", "q"), local("third", "a", "x"), local("x", "a", "q")])
+    assert more == {
+        ("a", "q"): "q.q",
+        ("b", "q"): "q.q",
+        ("a", "other"): "other",
+        ("a", "third"): "third",
+        ("a", "x"): "x.q",
     }
 
 
 @pytest.mark.parametrize(
-    ("carry", "text", "said"),
+    ("carry", "text", "who", "said"),
     [
-        (kai.carry, KAI.replace("quota: 2500", "quota: lots"), "Queue department: spec.resources.cpu.quota"),
-        (kai.carry, KAI.replace("quota: 2500", "quota: -2"), "is -2"),
-        (kai.carry, KAI.replace("4h0m0s", "soon"), "Queue team: spec.preemptMinRuntime"),
-        (volcano.carry, VOLCANO.replace("1500m", "x"), "Queue team: spec.deserved.cpu"),
-        (kueue.carry, KUEUE.replace("36Gi", "36Q"), "ClusterQueue lone: spec.resourceGroups.spot.memory.nominalQuota"),
+        (kai.carry, KAI.replace("quota: 2500", "quota: lots"), "Queue department", "spec.resources.cpu.quota: 'lots'"),
+        (kai.carry, KAI.replace("quota: 2500", "quota: -2"), "Queue department", "is -2"),
+        (kai.carry, KAI.replace("4h0m0s", "soon"), "Queue team", "spec.preemptMinRuntime"),
+        (kai.carry, KAI.replace("nodeLabel: zone", "label: zone"), "Topology fabric", "nodeLabel"),
+        (volcano.carry, VOLCANO.replace("1500m", "x"), "Queue team", "spec.deserved.cpu: 'x'"),
+        (volcano.carry, VOLCANO.replace("tier: 2", "tier: top"), "HyperNode s2", "top"),
+        (volcano.carry, VOLCANO.replace('"n[12]"', '"n["') + NODES, "HyperNode s1", "cannot be read"),
+        (kueue.carry, KUEUE.replace("36Gi", "36Q"), "ClusterQueue lone", "memory.nominalQuota: '36Q'"),
+        (kueue.carry, KUEUE.replace("36Gi", "36Q"), "LocalQueue b/default", "no ClusterQueue 'lone'"),
+        (kueue.carry, KUEUE.replace('"2.5"', "much"), "Cohort division", "spec.fairSharing.weight"),
     ],
 )
-def test_an_amount_that_is_none_is_said_with_its_place(carry: Any, text: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said.replace(".", r"\.")):
-        carry(objects(text))
+def test_what_cannot_be_read_is_told_and_leaves_the_others_alone(carry: Any, text: str, who: str, said: str) -> None:
+    found = carry(objects(text))
+    assert told(losses(found), who, said), losses(found)
+    assert found.carried
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.integers(-1, 3) | st.sampled_from(["x", "1Gi", "default"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@pytest.mark.parametrize(("carry", "text"), [(kai.carry, KAI), (volcano.carry, VOLCANO + NODES), (kueue.carry, KUEUE)])
+@given(data=st.data())
+def test_no_object_whatever_is_in_it_breaks_the_others(carry: Any, text: str, data: st.DataObject) -> None:
+    """One field anywhere in a spec becomes something else."""
+    given_ = objects(text)
+    whole = data.draw(st.sampled_from(given_))
+    at = whole
+    if "spec" in whole:
+        at = whole["spec"]
+        while data.draw(st.booleans()):
+            inner = [value for value in (at.values() if isinstance(at, dict) else at) if isinstance(value, dict | list)]
+            if not inner:
+                break
+            at = data.draw(st.sampled_from(inner))
+        if at:
+            place = data.draw(st.sampled_from(list(at) if isinstance(at, dict) else range(len(at))))
+            at[place] = data.draw(_ANYTHING)
+    else:
+        whole["spec"] = data.draw(_ANYTHING)
+    found = carry(given_)
+    assert found.carried
+    queues_from(value for value in found.manifests if value["kind"] == "Queue")
 
 
 @pytest.mark.parametrize(("carry", "text"), [(kai.carry, KAI), (volcano.carry, VOLCANO + NODES), (kueue.carry, KUEUE)])

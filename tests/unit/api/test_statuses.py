@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quartermaster.api.podgroup_status import Verdicts, least, podgroup_status
 from quartermaster.api.podgroups import group_from
@@ -14,7 +16,7 @@ from quartermaster.api.reading import Problem, Reason, written
 from quartermaster.api.statuses import patch
 from quartermaster.api.topologies import topologies_from
 from quartermaster.api.topology_status import topology_status
-from quartermaster.api.v1alpha1 import QueueStatus
+from quartermaster.api.v1alpha1 import Holding, QueueStatus
 from quartermaster.cluster.state import ClusterState
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
@@ -178,6 +180,38 @@ def test_a_patch_removes_what_is_no_longer_said() -> None:
     assert change["status"]["gpu"] is None
     assert change["status"]["pendingGroups"] == 3
     assert "observedGeneration" not in change["status"]
+
+
+def merged(before: Json, change: Json) -> Json:
+    """RFC 7396."""
+    found = dict(before)
+    for name, item in change.items():
+        if item is None:
+            found.pop(name, None)
+        elif isinstance(item, dict):
+            was = found.get(name)
+            found[name] = merged(was if isinstance(was, dict) else {}, item)
+        else:
+            found[name] = item
+    return found
+
+
+_HOLDINGS = st.builds(Holding, allocated=st.sampled_from("012"), limit=st.sampled_from(["4", "unlimited"]))
+_STATUSES = st.builds(
+    QueueStatus,
+    gpu=st.none() | _HOLDINGS,
+    gpu_models=st.dictionaries(st.sampled_from("ab"), _HOLDINGS),
+    pending_groups=st.integers(0, 2),
+    children=st.lists(st.sampled_from("xy"), max_size=2),
+)
+
+
+@given(_STATUSES, _STATUSES)
+def test_a_patch_makes_one_status_of_another(before: QueueStatus, after: QueueStatus) -> None:
+    value = {"metadata": {}, "status": written(before)}
+    change = patch(value, after)
+    assert (change is None) == (before == after)
+    assert merged(value, change or {})["status"] == written(after)
 
 
 def test_amounts_are_quantities() -> None:

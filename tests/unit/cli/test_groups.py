@@ -137,6 +137,7 @@ def test_equal_groups_are_one_line_of_the_table(capsys: pytest.CaptureFixture[st
         ("apiVersion: v1\nkind: 7", "a.yaml: kind: is 7; give that of"),
         ("apiVersion: v1\nkind: Pod\n---\n{}", "a.yaml: document 2: apiVersion: is missing"),
         ("apiVersion: v1\nkind: Pod\nmetadata: 1", "a.yaml: metadata: is no mapping"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 7}", "a.yaml: metadata.name: is 7; give a text"),
         ("apiVersion: v1\nkind: List\nitems: [1]", "a.yaml: items[0]: is no object"),
         (
             "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {parallelism: many}",

@@ -41,7 +41,7 @@ def test_yaml_is_ready_to_be_applied_and_has_the_reasons(folder: Path, capsys: p
     text = capsys.readouterr().out
     made = list(yaml.safe_load_all(text))
     assert [one["metadata"]["name"] for one in made] == [
-        "division", "team-cohort", "team", "lone", "user-queue", "dc", "high",
+        "division", "team-cohort", "team", "lone", "user-queue", "default.team", "default.lone", "dc", "high",
     ]  # fmt: skip
     assert "# from ClusterQueue team\n" in text
     assert "# NOT CARRIED OVER: ResourceFlavor spot: selects nodes by pool=spot" in text

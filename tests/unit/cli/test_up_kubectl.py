@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-KUBECTL = shutil.which("kubectl")
+from tools.kubernetes.binaries import locate
+
+KUBECTL = str(locate("kubectl") or "") or shutil.which("kubectl")
 
 pytestmark = pytest.mark.skipif(
     KUBECTL is None, reason="no kubectl here; tests/unit/cli/test_up.py has the same in process"
@@ -62,6 +64,9 @@ def test_kubectl_sees_machines_and_runs_a_pod(cluster: tuple[dict[str, str], sub
     run(environment, KUBECTL, "run", "hello", "--image=busybox", "--restart=Never")
     run(environment, KUBECTL, "wait", "--for=condition=Ready", "pod/hello", "--timeout=20s")
     assert "Started containers" in run(environment, KUBECTL, "describe", "pod", "hello")
+    assert "hello starts on" in run(environment, KUBECTL, "logs", "hello")
+    assert run(environment, KUBECTL, "exec", "hello", "--", "hostname") == "hello\n"
+    assert len(run(environment, KUBECTL, "top", "nodes", "--no-headers").splitlines()) == 12
     status = json.loads(run(environment, sys.executable, "-m", "quartermaster", "status", "-o", "json"))
     assert (status["nodes"], status["pods"]) == ({"ready": 12, "total": 12}, {"Running": 1})
     listed = run(environment, sys.executable, "-m", "quartermaster", "fleet", "add", "hgx-h200")

@@ -1,5 +1,6 @@
 """Quota, limit ranges, policies, webhooks, roles: what may not be written, and by whom."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -171,3 +172,52 @@ async def test_roles_say_what_a_user_may() -> None:
         assert await as_user(api, "ann", "GET", "/apis") == 200
         await api.delete(f"{RBAC}/namespaces/default/rolebindings/ann")
         assert await as_user(api, "ann", "GET", path) == 403
+
+
+async def test_the_usual_roles_are_there_and_take_in_what_is_labelled_for_them() -> None:
+    async with kubernetes() as api:
+        binding = {
+            "metadata": {"name": "ann"},
+            "roleRef": {"kind": "ClusterRole", "name": "edit", "apiGroup": "rbac.authorization.k8s.io"},
+            "subjects": [{"kind": "User", "name": "ann", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        await api.create(f"{RBAC}/namespaces/default/rolebindings", binding)
+        assert await as_user(api, "ann", "POST", "/api/v1/namespaces/default/pods", pod()) == 201
+        assert await as_user(api, "ann", "GET", f"{RBAC}/namespaces/default/roles") == 403
+        groups = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["list"]}
+        label = {"rbac.authorization.k8s.io/aggregate-to-edit": "true"}
+        more = {"metadata": {"name": "more", "labels": label}, "rules": [groups]}
+        await api.create(f"{RBAC}/clusterroles", more)
+        await asyncio.sleep(0)  # the aggregation's turn
+        assert await as_user(api, "ann", "GET", f"{RBAC}/namespaces/default/roles") == 200
+        question = {"spec": {"user": "ann", "resourceAttributes": {"resource": "pods", "verb": "create"}}}
+        question["spec"]["resourceAttributes"]["namespace"] = "default"  # type: ignore[index]
+        review = await api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", question)
+        assert review["status"] == {
+            "allowed": True,
+            "reason": 'RBAC: allowed by RoleBinding "ann/default" of ClusterRole "edit" to User "ann"',
+        }
+
+
+async def test_what_a_quota_says_is_used_falls_when_something_goes_or_ends() -> None:
+    async with kubernetes() as api:
+        await api.create(
+            "resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5", "configmaps": "9"}}}
+        )
+
+        async def used() -> dict[str, str]:
+            for _ in range(3):  # the turns of what counts
+                await asyncio.sleep(0)
+            found: dict[str, str] = (await api.get("resourcequotas/q"))["status"]["used"]
+            return found
+
+        assert await used() == {"pods": "0", "configmaps": "0"}
+        for name in "ab":
+            await api.create("pods", pod(name))
+        await api.create("configmaps", {"metadata": {"name": "c"}})
+        assert await used() == {"pods": "2", "configmaps": "1"}
+        await api.delete("pods/a")
+        assert await used() == {"pods": "1", "configmaps": "1"}
+        await api.patch("pods/b/status", {"status": {"phase": "Succeeded"}})
+        await api.delete("configmaps/c")
+        assert await used() == {"pods": "0", "configmaps": "0"}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from quartermaster.local.apiserver.server import Settings
+from quartermaster.local.apiserver.transport import User
 from quartermaster.testing.kubernetes import served
 from tests.differential.suite import Server, play, stories, unexplained
 
@@ -17,11 +19,12 @@ RECORDED = Path(__file__).parent / "data/agreement.txt"
 
 @pytest.fixture
 def bare_server() -> Iterator[Server]:
-    """The embedded API on a thread of its own, without controllers, as the recorded one was."""
-    with served(controllers=False) as api:
+    """The embedded API on a thread of its own, without controllers and with the administrator of the recorded one."""
+    administrator = User("admin", ("system:masters", "system:authenticated"), "admin")
+    with served(controllers=False, settings=Settings(tokens={"token": administrator})) as api:
         assert api.http is not None
         assert api.identity is not None
-        yield Server(url=api.http.url, token=api.identity.token, ca=api.identity.authority.decode())
+        yield Server(url=api.http.url, token="token", ca=api.identity.authority.decode())
 
 
 def test_no_story_agrees_less_with_the_real_server(bare_server: Server) -> None:

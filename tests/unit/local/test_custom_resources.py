@@ -1,9 +1,11 @@
 """Definitions make kinds: served, pruned, defaulted, validated, printed, scaled; and they go with their objects."""
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from quartermaster.local.apiserver.schema_check import check
 from quartermaster.testing.kubernetes import Json, Kubernetes, Refused, kubernetes
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -81,7 +83,7 @@ async def test_a_definition_is_served_at_once() -> None:
         established = await api.get(f"{CRDS}/queues.example.com")
         assert [item["type"] for item in established["status"]["conditions"]] == ["NamesAccepted", "Established"]
         resources = (await api.get("/apis/example.com/v1"))["resources"]
-        assert [item["name"] for item in resources] == ["queues", "queues/scale", "queues/status"]
+        assert [item["name"] for item in resources] == ["queues", "queues/status", "queues/scale"]
         assert resources[0]["shortNames"] == ["qq"]
         document = await api.get("/openapi/v3/apis/example.com/v1")
         assert "com.example.v1.Queue" in document["components"]["schemas"]
@@ -153,3 +155,72 @@ async def test_objects_go_with_their_definition() -> None:
         assert (await api.send("GET", QUEUES)).body == b"404 page not found\n"
         await define(api)
         assert await api.names(QUEUES) == []
+
+
+async def test_what_a_stricter_schema_forbids_may_stay_but_not_change() -> None:
+    async with kubernetes() as api:
+        await define(api)
+        await api.create(QUEUES, queue(mode="strict", limit=5))
+        stricter = definition()
+        properties = stricter["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        properties["mode"]["enum"] = ["soft"]
+        properties["limit"]["x-kubernetes-validations"] = [{"rule": "self < 3", "message": "too high"}]
+        patch = [{"op": "replace", "path": "/spec/versions", "value": stricter["spec"]["versions"]}]
+        await api.patch(f"{CRDS}/queues.example.com", patch, "json")
+        changed = await api.patch(f"{QUEUES}/a", {"spec": {"weight": 2}})
+        assert changed["spec"] == {"weight": 2, "mode": "strict", "limit": 5}
+        with pytest.raises(Refused, match="too high"):
+            await api.patch(f"{QUEUES}/a", {"spec": {"limit": 4}})
+        with pytest.raises(Refused, match="Unsupported value"):
+            await api.create(QUEUES, queue("b", mode="strict"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "messages"),
+    [
+        (
+            {"oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            {"a": 1, "b": 1},
+            ['"x" must validate one and only one schema (oneOf). Found 2 valid alternatives'],
+        ),
+        (
+            {"oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            {},
+            ['"x" must validate one and only one schema (oneOf). Found none valid', "x.a: Required value"],
+        ),
+        ({"not": {"required": ["a"]}}, {"a": 1}, ['"x" must not validate the schema (not)']),
+        ({"allOf": [{"maxProperties": 1}]}, {"a": 1, "b": 2}, ["Too many: 2: must have at most 1 items"]),
+        ({"properties": {"a": {"type": "string"}}}, {"a": None}, ['x.a in body must be of type string: "null"']),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_as_kube_openapi_does(schema: Json, value: Any, messages: list[str]) -> None:
+    causes = check({"x": value}, {"type": "object", "properties": {"x": {"type": "object"} | schema}})
+    texts = [f"{cause.field}: {cause.message}" for cause in causes]
+    for message in messages:
+        assert any(message in text for text in texts), texts
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"names": {"plural": "Queues", "kind": "Queue"}}, "spec.names.plural"),
+        ({"names": {"plural": "queues", "kind": "Queue", "listKind": "Queue"}}, "spec.names.listKind"),
+        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.webhookClientConfig"),
+        ({"group": "flat"}, "spec.group"),
+    ],
+)
+async def test_a_definition_that_cannot_be_served_is_refused(change: Json, field: str) -> None:
+    async with kubernetes() as api:
+        with pytest.raises(Refused) as refused:
+            await api.create(CRDS, definition(**change))
+        assert field in [cause["field"] for cause in refused.value.status["details"]["causes"]]
+
+
+async def test_a_watch_from_before_the_definition_is_too_old() -> None:
+    async with kubernetes() as api:
+        before = (await api.get("pods"))["metadata"]["resourceVersion"]
+        await define(api)
+        async with aclosing(api.watch(f"{QUEUES}?watch=true&resourceVersion={before}")) as events:
+            assert (await anext(events))["object"]["code"] == 410
+        listed = await api.get(f"{QUEUES}?resourceVersion={before}&resourceVersionMatch=NotOlderThan")
+        assert listed["items"] == []

@@ -34,7 +34,7 @@ async def test_a_pod_without_a_node_goes_at_once() -> None:
 async def test_preconditions_are_held() -> None:
     async with kubernetes() as api:
         await api.create("pods", pod())
-        with pytest.raises(Refused, match="UID in precondition: x"):
+        with pytest.raises(Refused, match=r"the UID in the precondition \(x\) does not match"):
             await api.delete("pods/p", {"preconditions": {"uid": "x"}})
         assert await api.names("pods") == ["p"]
 
@@ -136,3 +136,14 @@ async def test_collections_are_deleted_by_selector() -> None:
             await api.create("pods", pod() | {"metadata": {"name": name, "labels": {"n": name}}})
         await api.ask("DELETE", "pods?labelSelector=n%3Da")
         assert await api.names("pods") == ["b"]
+
+
+async def test_a_collection_is_deleted_page_by_page() -> None:
+    async with kubernetes() as api:
+        for name in "abcde":
+            await api.create("configmaps", {"metadata": {"name": name}})
+        first = await api.delete("configmaps?limit=2")
+        assert [item["metadata"]["name"] for item in first["items"]] == ["a", "b"]
+        assert await api.names("configmaps") == ["c", "d", "e"]
+        await api.delete(f"configmaps?limit=2&continue={first['metadata']['continue']}")
+        assert await api.names("configmaps") == ["e"]

@@ -12,7 +12,7 @@ async def apply(api: Kubernetes, path: str, body: Json, manager: str, *, force: 
 
 
 def config(**data: str) -> Json:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
 
 
 def owners(value: Json) -> dict[str, Any]:
@@ -33,11 +33,9 @@ async def test_two_managers_conflict_over_one_field() -> None:
         with pytest.raises(Refused) as refused:
             await apply(api, "configmaps/c", config(a="2"), "two")
         assert refused.value.code == 409
-        assert refused.value.status["message"] == (
-            'Apply failed with 1 conflict: conflict with "one" using v1: .data.a'
-        )
+        assert refused.value.status["message"] == 'Apply failed with 1 conflict: conflict with "one": .data.a'
         assert refused.value.status["details"]["causes"] == [
-            {"reason": "FieldManagerConflict", "message": 'conflict with "one" using v1', "field": ".data.a"}
+            {"reason": "FieldManagerConflict", "message": 'conflict with "one"', "field": ".data.a"}
         ]
         forced = await apply(api, "configmaps/c", config(a="2"), "two", force=True)
         assert forced["data"] == {"a": "2"}
@@ -72,7 +70,7 @@ async def test_an_update_takes_fields_over() -> None:
 
 async def test_lists_of_items_merge_by_their_keys() -> None:
     async with kubernetes() as api:
-        body = pod() | {"metadata": {}}
+        body = pod() | {"metadata": {"name": "p"}}
         await apply(api, "pods/p", body, "one")
         more = {"apiVersion": "v1", "kind": "Pod", "spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}}
         with pytest.raises(Refused):
@@ -80,7 +78,7 @@ async def test_lists_of_items_merge_by_their_keys() -> None:
         path = "/apis/apps/v1/namespaces/default/deployments/d"
         template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "1"}]}}
         spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
-        base = {"apiVersion": "apps/v1", "kind": "Deployment"}
+        base = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}}
         await apply(api, path, base | {"spec": spec}, "one")
         side = {"template": {"spec": {"containers": [{"name": "side", "image": "2"}]}}}
         both = await apply(api, path, base | {"spec": side}, "two")

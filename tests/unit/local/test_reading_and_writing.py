@@ -198,7 +198,7 @@ async def test_unknown_fields_are_warned_of_or_refused() -> None:
 async def test_values_of_the_wrong_type_are_refused() -> None:
     async with kubernetes() as api:
         with pytest.raises(
-            Refused, match=r"json: cannot unmarshal string into Go struct field Pod.spec.containers of type"
+            Refused, match=r"json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type"
         ):
             await api.create("pods", {"metadata": {"name": "p"}, "spec": {"containers": "x"}})
 
@@ -208,7 +208,7 @@ async def test_yaml_is_read_and_written() -> None:
         text = b"metadata: {name: c}\ndata: {when: '2020-01-01', on: 'yes'}\n"
         await api.create("configmaps", text, content_type="application/yaml")  # type: ignore[arg-type]
         response = await api.send("GET", "configmaps/c", accept="application/yaml")
-        assert b"when: '2020-01-01'" in response.body
+        assert b'data:\n  "true": "yes"\n  when: "2020-01-01"\nkind: ConfigMap\n' in response.body
 
 
 async def test_tables_have_the_columns_of_kubectl() -> None:

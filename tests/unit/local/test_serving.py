@@ -1,6 +1,7 @@
 """Over a socket: TLS, tokens, streams that end when the client goes; and what a data directory keeps."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -88,8 +89,8 @@ async def test_a_data_directory_keeps_objects_revision_and_identity(tmp_path: Pa
         assert second.server.cluster.store.revision == revision
         assert await again.names("pods") == ["p"]
         assert await again.get("pods/p") == made
-        response = await again.send("GET", "pods?watch=true&resourceVersion=2")
-        assert response.status == 410
+        async with contextlib.aclosing(again.watch("pods?watch=true&resourceVersion=2")) as events:
+            assert (await anext(events))["object"]["code"] == 410
         assert int((await again.create("pods", pod("next")))["metadata"]["resourceVersion"]) == revision + 1
 
 

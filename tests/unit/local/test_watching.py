@@ -31,8 +31,10 @@ async def test_a_watch_resumes_where_the_list_ended() -> None:
         await api.create("pods", pod("a"))
         await api.patch("pods/a", {"metadata": {"labels": {"x": "y"}}})
         await api.delete("pods/a")
-        events = await collect(api, f"pods?watch=true&resourceVersion={revision}", 3)
-        assert shown(events) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+        events = await collect(api, f"pods?watch=true&resourceVersion={revision}", 4)
+        labelled, marked = ("MODIFIED", "a"), ("MODIFIED", "a")
+        assert shown(events) == [("ADDED", "a"), labelled, marked, ("DELETED", "a")]
+        assert "deletionTimestamp" in events[2]["object"]["metadata"]
         revisions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
         assert revisions == sorted(set(revisions))
         assert revisions[0] > int(revision)
@@ -93,11 +95,30 @@ async def test_what_is_too_old_is_gone() -> None:
     async with kubernetes(history=4) as api:
         for index in range(20):
             await api.create("pods", pod(f"p{index}"))
-        with pytest.raises(Refused, match="too old resource version") as refused:
-            await collect(api, "pods?watch=true&resourceVersion=2", 1)
-        assert (refused.value.code, refused.value.status["reason"]) == (410, "Expired")
-        with pytest.raises(Refused, match="Too large resource version"):
-            await collect(api, "pods?watch=true&resourceVersion=9999", 1)
+        (error,) = await collect(api, "pods?watch=true&resourceVersion=2", 2)
+        assert error["type"] == "ERROR"
+        assert error["object"]["message"].startswith("too old resource version: 2 (")
+        assert (error["object"]["code"], error["object"]["reason"]) == (410, "Expired")
+        with pytest.raises(Refused, match="too old") as refused:
+            await api.get("pods?resourceVersion=2&resourceVersionMatch=Exact")
+        assert refused.value.code == 410
+
+
+async def test_a_watch_from_the_future_waits_for_it() -> None:
+    async with kubernetes() as api:
+        now = int((await api.get("pods"))["metadata"]["resourceVersion"])
+        async with aclosing(api.watch(f"pods?watch=true&resourceVersion={now + 2}")) as events:
+            for name in "abc":
+                await api.create("pods", pod(name))
+            assert shown([await anext(events)]) == [("ADDED", "c")]
+        with pytest.raises(Refused, match="Too large resource version") as refused:
+            await api.get("pods?resourceVersion=9999")
+        assert refused.value.code == 504
+
+
+async def test_a_watch_that_ends_at_once_gets_no_bookmark() -> None:
+    async with kubernetes(settings=Settings(bookmark_period=0.0, watch_timeout=0.0)) as api:
+        assert await collect(api, "pods?watch=true&allowWatchBookmarks=true", 1) == []
 
 
 async def test_a_slow_watcher_is_told_and_holds_nobody_up() -> None:

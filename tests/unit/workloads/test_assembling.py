@@ -9,13 +9,14 @@ from quartermaster.model.pod import Pod, PodSpec
 from quartermaster.model.podgroup import SubGroup
 from quartermaster.model.topology import Level, Topology, TopologyConstraint
 from quartermaster.workloads.assembling import Assembly, Present, assembled, constraint, pod_group
-from quartermaster.workloads.group import Closeness, Group, Role
+from quartermaster.workloads.external import settled
+from quartermaster.workloads.group import Bring, Closeness, Group, Joined, Role
 
 RACKS = {"net": Topology(name="net", levels=(Level(label="zone"), Level(label="rack-id", alias="rack")))}
 
 
 def group(*roles: Role, **more: Any) -> Group:
-    return Group(name="g", namespace="ns", kind="Kind", roles=roles, **more)
+    return Group(**{"name": "g", "namespace": "ns", "kind": "Kind", "roles": roles, **more})
 
 
 def pods(count: int, *role: str, first: int = 0, **more: Any) -> list[Present]:
@@ -94,10 +95,24 @@ def test_pods_that_name_no_part_fill_them_in_order() -> None:
     assert {child.topology for child in tree.root.children} == {TopologyConstraint(topology="net", required="rack")}
 
 
+def test_nothing_is_waited_for_when_all_are_there_in_other_roles_than_expected() -> None:
+    two = group(Role.of("head", 1), Role.of("worker", 2))
+    assert shape(assembled(two, pods(3, "head")).root) == (3, 3)
+    assert assembled(two, pods(2, "head")).missing == (("worker", 2),)
+
+
 def test_any_pods_of_a_pooled_group() -> None:
     pooled = group(Role.of("a", 2), Role.of("b", 4, least=0), pooled=True)
     assert shape(assembled(pooled, pods(3, "b")).root) == (2, 3)
     assert assembled(pooled, pods(1, "b")) == Assembly(None, (("", 1),))
+
+
+def test_a_declared_group_whose_total_is_more_than_its_parts() -> None:
+    joins = Joined(min=3, declared=(Role.of("x", 2),), brings=(Bring(owner="pods", count=3, role="x"),))
+    tree = assembled(group(**settled(joins)), pods(3, "x"))
+    assert shape(tree.root) == (3, 3)
+    alone = Joined(min=3, declared=(Role.of("x", 2),))
+    assert shape(assembled(group(**settled(alone)), pods(3, "x")).root) == (3, 3)
 
 
 def test_a_pod_without_a_role_counts_towards_the_whole() -> None:

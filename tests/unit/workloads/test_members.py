@@ -67,6 +67,17 @@ def test_phases_of_a_jobset() -> None:
     assert (said(member), member.phase) == (("JobSet", "j-b", 1, 1, ("b",)), 2)
 
 
+def test_jobs_that_are_gangs_of_their_own() -> None:
+    scheduling = {"replicatedJobs": [{"targetReplicatedJobs": ["w"], "job": {"schedulingPolicy": {"gang": {}}}}]}
+    jobs = [{"name": "w", "replicas": 3, "template": {"spec": {"parallelism": 2}}}]
+    spec = {"scheduling": scheduling, "replicatedJobs": jobs}
+    jobset = made("jobset.x-k8s.io/v1alpha2", "JobSet", "j", spec)
+    job = made("batch/v1", "Job", "j-w-2", by=jobset)
+    prefix = "jobset.sigs.k8s.io/"
+    one = pod("p", by=job, labels={prefix + "replicatedjob-name": "w", prefix + "job-index": "2"})
+    assert said(membership(one, [job, jobset])) == ("JobSet", "j-2", 2, 2, ("w",))
+
+
 def test_leader_and_workers() -> None:
     lws = made("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "l", LWS)
     sts = made("apps/v1", "StatefulSet", "l", by=lws)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from quartermaster.api.quantities import exact
 from quartermaster.api.v1alpha1 import API_VERSION, UNLIMITED
 from quartermaster.model.errors import InvalidInput
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _BINARY: Final = (("Pi", 2**50), ("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _DECIMAL: Final = (("G", 10**9), ("M", 10**6), ("k", 10**3))
@@ -70,16 +71,16 @@ def spec_of(value: Json) -> Json:
     """The spec of an object; raises InvalidInput if it is none."""
     spec = value.get("spec") or {}
     if not isinstance(spec, dict):
-        raise InvalidInput(f"{title(value)}: spec", "is no object", "see the peer's reference")
+        raise InvalidInput("spec", "is no object", "see the peer's reference")
     return spec
 
 
-def amount(value: Json, quantity: Any, *, field: str) -> Fraction:
-    """An amount as it was written; raises InvalidInput with the object and the field."""
+def amount(quantity: Any, *, field: str) -> Fraction:
+    """An amount as it was written; raises InvalidInput with the field."""
     try:
         return exact(quantity)
     except InvalidInput as wrong:
-        raise InvalidInput(f"{title(value)}: {field}", wrong.problem, wrong.fix) from None
+        raise InvalidInput(field, wrong.problem, wrong.fix) from None
 
 
 def quantity(value: Fraction | None, *, memory: bool = False) -> str | int | None:
@@ -97,6 +98,12 @@ def quantity(value: Fraction | None, *, memory: bool = False) -> str | int | Non
     return whole
 
 
-def many(names: Sequence[str], most: int = 5) -> str:
-    """Some names, and how many more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def each(values: Iterable[Json], make: Callable[[Json], T], found: Carrying) -> Iterator[T]:
+    """What is made of every object; one that cannot be read is lost, and leaves the others alone."""
+    for value in values:
+        try:
+            yield make(value)
+        except InvalidInput as wrong:
+            found.lost.append((title(value), f"cannot be read: {wrong}"))
+        except (LookupError, TypeError, AttributeError, ValueError) as wrong:  # a peer's objects may be anything at all
+            found.lost.append((title(value), f"cannot be read: {type(wrong).__name__}: {wrong}"))

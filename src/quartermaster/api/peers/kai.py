@@ -10,7 +10,18 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Final
 
-from quartermaster.api.peers.carrying import Carried, Carrying, Json, amount, of_kinds, ours, quantity, spec_of, title
+from quartermaster.api.peers.carrying import (
+    Carried,
+    Carrying,
+    Json,
+    amount,
+    each,
+    of_kinds,
+    ours,
+    quantity,
+    spec_of,
+    title,
+)
 from quartermaster.api.times import seconds, span
 from quartermaster.model.errors import InvalidInput
 
@@ -24,12 +35,12 @@ _OF_ITSELF: Final = {
 
 
 def carry(objects: Iterable[Json]) -> Carrying:
-    """What becomes of KAI's objects; raises InvalidInput for an amount that is none."""
+    """What becomes of KAI's objects."""
     objects = list(objects)
     run_ai, kai = of_kinds(objects, "scheduling.run.ai"), of_kinds(objects, "kai.scheduler")
     found = Carrying()
-    found.carried += map(_queue, run_ai.pop("Queue", []))
-    found.carried += map(_topology, kai.pop("Topology", []))
+    found.carried += each(run_ai.pop("Queue", []), _queue, found)
+    found.carried += each(kai.pop("Topology", []), _topology, found)
     found.kept += map(title, run_ai.pop("PodGroup", []))
     for kind, values in (*run_ai.items(), *kai.items()):
         found.lost += [(title(value), _OF_ITSELF.get(kind, "has no counterpart here")) for value in values]
@@ -51,7 +62,7 @@ def _queue(value: Json) -> Carried:
     quotas = {}
     for resource in _UNITS:
         if resources is not None:
-            quotas[resource] = _quota(value, resource, resources.get(resource) or {}, made)
+            quotas[resource] = _quota(resource, resources.get(resource) or {}, made)
     made.manifest = ours(
         "Queue",
         value["metadata"]["name"],
@@ -59,22 +70,22 @@ def _queue(value: Json) -> Carried:
             "parent": spec.get("parentQueue"),
             "priority": spec.get("priority"),
             **quotas,
-            **dict(_runtimes(value, spec)),
+            **dict(_runtimes(spec)),
         },
     )
     return made
 
 
-def _quota(value: Json, resource: str, given: Json, made: Carried) -> Json:
+def _quota(resource: str, given: Json, made: Carried) -> Json:
     def read(word: str) -> Fraction | None:
         field = f"spec.resources.{resource}.{word}"
-        found = amount(value, given.get(word, 0), field=field)
+        found = amount(given.get(word, 0), field=field)
         if found < 0 and found != -1:
-            raise InvalidInput(f"{title(value)}: {field}", f"is {given[word]}", "give 0 or more, or -1 for unlimited")
+            raise InvalidInput(field, f"is {given[word]}", "give 0 or more, or -1 for unlimited")
         return None if found == -1 else found * _UNITS[resource]
 
     deserved, limit = read("quota"), read("limit")
-    weight = amount(value, given.get("overQuotaWeight", 0), field=f"spec.resources.{resource}.overQuotaWeight")
+    weight = amount(given.get("overQuotaWeight", 0), field=f"spec.resources.{resource}.overQuotaWeight")
     if limit is not None and deserved is not None and limit < deserved:
         if limit:
             made.why.append(f"{resource}: what is deserved is cut to the limit, as KAI never gives more")
@@ -98,13 +109,13 @@ def _quota(value: Json, resource: str, given: Json, made: Carried) -> Json:
     return quota
 
 
-def _runtimes(value: Json, spec: Json) -> Iterator[tuple[str, str]]:
+def _runtimes(spec: Json) -> Iterator[tuple[str, str]]:
     for field in ("reclaimMinRuntime", "preemptMinRuntime"):
         if spec.get(field):
             try:
                 yield field, span(seconds(spec[field]))
             except InvalidInput as wrong:
-                raise InvalidInput(f"{title(value)}: spec.{field}", wrong.problem, wrong.fix) from None
+                raise InvalidInput(f"spec.{field}", wrong.problem, wrong.fix) from None
 
 
 def _topology(value: Json) -> Carried:

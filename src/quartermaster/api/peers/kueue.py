@@ -1,7 +1,7 @@
 """Kueue: ClusterQueue, LocalQueue, Cohort, ResourceFlavor, Topology and WorkloadPriorityClass (kueue.x-k8s.io).
 
 A cohort is a queue above its cluster queues. Quotas of flavors are added up, and kept apart where a flavor is a GPU
-model. A LocalQueue becomes a queue of its name below its cluster queue, so that labels on workloads stay as they are.
+model. A LocalQueue becomes a queue below its cluster queue, of the same name where it can be, so that labels stay.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from quartermaster.api.peers.carrying import (
@@ -16,7 +17,7 @@ from quartermaster.api.peers.carrying import (
     Carrying,
     Json,
     amount,
-    many,
+    each,
     of_kinds,
     ours,
     quantity,
@@ -24,6 +25,7 @@ from quartermaster.api.peers.carrying import (
     title,
 )
 from quartermaster.api.podgroups import NON_PREEMPTIBLE_FROM
+from quartermaster.api.reading import many
 
 GROUP: Final = "kueue.x-k8s.io"
 _RESOURCES: Final = {"nvidia.com/gpu": "gpu", "cpu": "cpu", "memory": "memory"}
@@ -38,33 +40,59 @@ _OF_ITSELF: Final = {
 
 
 def carry(objects: Iterable[Json]) -> Carrying:
-    """What becomes of Kueue's objects; raises InvalidInput for an amount that is none."""
+    """What becomes of Kueue's objects."""
     kinds = of_kinds(objects, GROUP)
-    models = {
-        value["metadata"]["name"]: (spec_of(value).get("nodeLabels") or {}).get(_PRODUCT, "")
-        for value in kinds.get("ResourceFlavor", [])
-    }
     found = Carrying()
-    tree = _Queues(kinds.pop("ClusterQueue", []), kinds.pop("Cohort", []), models)
+    flavors = kinds.pop("ResourceFlavor", [])
+    tree = _Queues(kinds.pop("ClusterQueue", []), kinds.pop("Cohort", []), dict(each(flavors, _model, found)), found)
     found.carried += tree.carried()
-    tree.locals(kinds.pop("LocalQueue", []), found)
-    found.carried += map(_topology, kinds.pop("Topology", []))
-    found.carried += map(_priority, kinds.pop("WorkloadPriorityClass", []))
-    for value in kinds.pop("ResourceFlavor", []):
-        found.lost += _flavor(value)
+    found.carried += tree.locals(kinds.pop("LocalQueue", []), found)
+    found.carried += each(kinds.pop("Topology", []), _topology, found)
+    found.carried += each(kinds.pop("WorkloadPriorityClass", []), _priority, found)
+    for lost in each(flavors, _flavor, found):
+        found.lost += lost
     for kind, values in kinds.items():
         found.lost += [(title(value), _OF_ITSELF.get(kind, "has no counterpart here")) for value in values]
     return found
 
 
 def local_queues(objects: Iterable[Json]) -> dict[tuple[str, str], str]:
-    """The cluster queue behind every LocalQueue, by namespace and name."""
-    return {
-        (value["metadata"].get("namespace", "default"), value["metadata"]["name"]): str(
-            spec_of(value).get("clusterQueue", "")
-        )
-        for value in of_kinds(objects, GROUP).get("LocalQueue", [])
-    }
+    """The queue here that a workload means by naming a LocalQueue, by namespace and name of the LocalQueue.
+
+    It has the LocalQueue's own name if that means the same ClusterQueue in all namespaces, so that labels say it by
+    themselves. Else it is ``NAME.CLUSTERQUEUE``. A ClusterQueue whose only LocalQueues have its name is meant directly.
+    """
+    means = _targets(objects)
+    of_name: dict[str, set[str]] = {}
+    of_target: dict[str, set[str]] = {}
+    for (_, name), target in means.items():
+        of_name.setdefault(name, set()).add(target)
+        of_target.setdefault(target, set()).add(name)
+    found = {}
+    for (namespace, name), target in means.items():
+        alone = of_name[name] == {target} and name not in of_target
+        direct = of_target[target] == {target}
+        found[namespace, name] = target if direct else name if alone else f"{name}.{target}"
+    return found
+
+
+def _targets(objects: Iterable[Json]) -> dict[tuple[str, str], str]:
+    """The ClusterQueue of every LocalQueue that names one."""
+    found = {}
+    for value in of_kinds(objects, GROUP).get("LocalQueue", []):
+        spec = value.get("spec")
+        target = spec.get("clusterQueue") if isinstance(spec, dict) else None
+        if isinstance(target, str) and target:
+            found[_key(value)] = target
+    return found
+
+
+def _key(value: Json) -> tuple[str, str]:
+    return value["metadata"].get("namespace", ""), value["metadata"]["name"]
+
+
+def _model(value: Json) -> tuple[str, str]:
+    return value["metadata"]["name"], str((spec_of(value).get("nodeLabels") or {}).get(_PRODUCT, ""))
 
 
 @dataclass(slots=True)
@@ -85,6 +113,7 @@ class _Own:
 
     value: Json | None
     parent: str
+    weight: float = 1
     sums: dict[str, _Sum] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
@@ -92,17 +121,13 @@ class _Own:
 class _Queues:
     """Cohorts and cluster queues as one tree."""
 
-    def __init__(self, cluster_queues: list[Json], cohorts: list[Json], models: Mapping[str, str]) -> None:
+    def __init__(
+        self, cluster_queues: list[Json], cohorts: list[Json], models: Mapping[str, str], found: Carrying
+    ) -> None:
         self._models = models
         self._taken = {value["metadata"]["name"] for value in cluster_queues}
-        self._inner: dict[str, _Own] = {}
-        self._leaves: dict[str, _Own] = {}
-        for value in cohorts:
-            parent = spec_of(value).get("parentName") or spec_of(value).get("parent") or ""
-            self._inner[value["metadata"]["name"]] = self._own(value, parent)
-        for value in cluster_queues:
-            cohort = spec_of(value).get("cohortName") or spec_of(value).get("cohort") or ""
-            self._leaves[value["metadata"]["name"]] = self._own(value, cohort)
+        self._inner = dict(each(cohorts, self._named, found))
+        self._leaves = dict(each(cluster_queues, self._named, found))
         for own in (*self._leaves.values(), *list(self._inner.values())):
             if own.parent and own.parent not in self._inner:
                 self._inner[own.parent] = _Own(None, "")
@@ -111,9 +136,11 @@ class _Queues:
         """What a cohort's queue is called: cluster queues keep their names."""
         return f"{name}-cohort" if name in self._taken else name
 
-    def _own(self, value: Json, parent: str) -> _Own:
+    def _named(self, value: Json) -> tuple[str, _Own]:
+        """One cohort or cluster queue, in the words of either version."""
         spec = spec_of(value)
-        own = _Own(value, parent)
+        words = ("cohortName", "cohort") if value["kind"] == "ClusterQueue" else ("parentName", "parent")
+        own = _Own(value, str(spec.get(words[0]) or spec.get(words[1]) or ""), weight=_weight(value))
         unknown: dict[str, None] = {}
         for group in spec.get("resourceGroups") or ():
             for flavor in group.get("flavors") or ():
@@ -122,7 +149,7 @@ class _Queues:
         if unknown:
             own.lost.append(f"{many(list(unknown))}: has no quota here")
         own.lost += _lost(spec)
-        return own
+        return value["metadata"]["name"], own
 
     def _add(self, own: _Own, flavor: str, resource: Json, unknown: dict[str, None]) -> None:
         assert own.value is not None
@@ -131,9 +158,9 @@ class _Queues:
             unknown[name] = None
             return
         where = f"spec.resourceGroups.{flavor}.{name}"
-        nominal = amount(own.value, resource.get("nominalQuota", 0), field=f"{where}.nominalQuota")
+        nominal = amount(resource.get("nominalQuota", 0), field=f"{where}.nominalQuota")
         limit = resource.get("borrowingLimit")
-        borrowed = None if limit is None else amount(own.value, limit, field=f"{where}.borrowingLimit")
+        borrowed = None if limit is None else amount(limit, field=f"{where}.borrowingLimit")
         if resource.get("lendingLimit") is not None:
             own.lost.append(f"{name} of {flavor}: lendingLimit: what is deserved and not used is lent, all of it")
         targets = [_RESOURCES[name]]
@@ -210,43 +237,45 @@ class _Queues:
         return total
 
     def _queue(self, name: str, own: _Own, sums: Mapping[str, tuple[Fraction, Fraction | None]]) -> Json:
-        weight = _weight(own.value)
-        quotas = {resource: _quota(*pair, weight, memory=resource == "memory") for resource, pair in sums.items()}
+        quotas = {resource: _quota(*pair, own.weight, memory=resource == "memory") for resource, pair in sums.items()}
         models = {key.partition("/")[2]: quota for key, quota in quotas.items() if "/" in key}
         plain = {key: quota for key, quota in quotas.items() if "/" not in key}
         parent = self._cohort(own.parent) if own.parent else None
         return ours("Queue", name, {"parent": parent, **plain, "gpuModels": models})
 
-    def locals(self, values: list[Json], found: Carrying) -> None:
-        """A queue for each name of a LocalQueue that means one cluster queue only."""
-        meant: dict[str, dict[str, list[Json]]] = {}
+    def locals(self, values: list[Json], found: Carrying) -> Iterator[Carried]:
+        """A queue for all LocalQueues that mean the same."""
+        leaves, targets = local_queues(values), _targets(values)
+        of_leaf: dict[str, list[Json]] = {}
         for value in values:
-            target = str(spec_of(value).get("clusterQueue", ""))
-            meant.setdefault(value["metadata"]["name"], {}).setdefault(target, []).append(value)
-        for name, targets in meant.items():
-            if len(targets) > 1:
-                said = (
-                    f"means {many(sorted(targets))} in different namespaces: give its workloads the label of one queue"
-                )
-                found.lost += [(title(value), said) for some in targets.values() for value in some]
-                continue
-            ((target, some),) = targets.items()
+            target = targets.get(_key(value), "")
             if target not in self._leaves:
-                found.lost += [(title(value), f"there is no ClusterQueue '{target}'") for value in some]
-            elif name == target:
-                continue
-            elif name in self._leaves or name in map(self._cohort, self._inner):
-                found.lost += [(title(value), f"a queue '{name}' is there already: rename it") for value in some]
+                found.lost.append((title(value), f"there is no ClusterQueue '{target}' that can be read"))
+            elif leaves[_key(value)] != target:
+                of_leaf.setdefault(leaves[_key(value)], []).append(value)
+        for leaf, some in of_leaf.items():
+            if leaf in map(self._cohort, self._inner):
+                found.lost += [(title(value), f"a cohort is called '{leaf}': rename it") for value in some]
             else:
-                found.carried.append(self._local(name, target, some))
+                yield from each(
+                    [some[0]], partial(self._local, leaf=leaf, target=targets[_key(some[0])], some=some), found
+                )
 
-    def _local(self, name: str, target: str, some: list[Json]) -> Carried:
-        weight = _weight(some[0])
+    def _local(self, first: Json, *, leaf: str, target: str, some: list[Json]) -> Carried:
+        name = first["metadata"]["name"]
+        weight = _weight(first)
         spec: Json = {resource: {"deserved": "unlimited", "weight": weight} for resource in ("gpu", "cpu", "memory")}
         models = [key.partition("/")[2] for key in self._leaves[target].sums if "/" in key]
         spec["gpuModels"] = {model: {"deserved": "unlimited", "weight": weight} for model in models}
-        made = Carried(manifest=ours("Queue", name, {"parent": target, **spec}), source=many(list(map(title, some))))
-        made.why.append(f"the label {GROUP}/queue-name: {name} stays as it is; bounds are those of {target} above it")
+        made = Carried(manifest=ours("Queue", leaf, {"parent": target, **spec}), source=many(list(map(title, some))))
+        made.why.append(f"its bounds are those of {target} above it")
+        if leaf == name:
+            made.why.append(f"the label {GROUP}/queue-name: {name} stays as it is")
+        else:
+            made.lost.append(
+                f"the label {GROUP}/queue-name: {name} means other queues in other namespaces: "
+                f"it is read as {leaf} while the LocalQueue is there; then workloads have to say {leaf}"
+            )
         for value in some:
             if spec_of(value).get("stopPolicy", "None") != "None":
                 made.lost.append(f"stopPolicy {spec_of(value)['stopPolicy']}: queues are open here")
@@ -261,9 +290,9 @@ def _quota(deserved: Fraction, limit: Fraction | None, weight: float, *, memory:
     return quota | {"weight": weight}
 
 
-def _weight(value: Json | None) -> float:
-    sharing = (spec_of(value).get("fairSharing") or {}) if value else {}
-    found = amount(value, sharing.get("weight", 1), field="spec.fairSharing.weight") if value else Fraction(1)
+def _weight(value: Json) -> float:
+    sharing = spec_of(value).get("fairSharing") or {}
+    found = amount(sharing.get("weight", 1), field="spec.fairSharing.weight")
     return int(found) if found.denominator == 1 else float(found)
 
 
@@ -285,16 +314,18 @@ def _lost(spec: Json) -> Iterator[str]:
         yield "preemption.borrowWithinCohort: who borrows evicts nobody in other queues"
 
 
-def _flavor(value: Json) -> Iterator[tuple[str, str]]:
+def _flavor(value: Json) -> list[tuple[str, str]]:
     spec = spec_of(value)
+    lost = []
     labels = dict(spec.get("nodeLabels") or {})
     if labels.pop(_PRODUCT, None):
         labels.pop("nvidia.com/gpu.memory", None)
     if labels:
         said = ", ".join(f"{name}={label}" for name, label in labels.items())
-        yield title(value), f"selects nodes by {said}: its quota is added to the others; give pods a node selector"
+        lost.append((title(value), f"selects nodes by {said}: its quota is added up; give pods a node selector"))
     if spec.get("nodeTaints") or spec.get("tolerations"):
-        yield title(value), "gives pods tolerations: pods need them themselves"
+        lost.append((title(value), "gives pods tolerations: pods need them themselves"))
+    return lost
 
 
 def _topology(value: Json) -> Carried:

@@ -7,22 +7,24 @@ labels that are needed are made too, for nodes that are named or known.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 from quartermaster.api.peers.carrying import (
     Carried,
     Carrying,
     Json,
     amount,
-    many,
+    each,
     of_kinds,
     ours,
     quantity,
     spec_of,
     title,
 )
+from quartermaster.api.reading import many
 from quartermaster.api.selecting import label_selector
 
 _RESOURCES: Final = {"nvidia.com/gpu": "gpu", "cpu": "cpu", "memory": "memory"}
@@ -37,18 +39,17 @@ _OF_ITSELF: Final = {
 
 
 def carry(objects: Iterable[Json]) -> Carrying:
-    """What becomes of Volcano's objects, with Node objects if there are any; raises InvalidInput for bad amounts."""
+    """What becomes of Volcano's objects, with Node objects if there are any."""
     objects = list(objects)
     scheduling, topology = of_kinds(objects, "scheduling.volcano.sh"), of_kinds(objects, "topology.volcano.sh")
     nodes = {value["metadata"]["name"]: value for value in of_kinds(objects, "v1").get("Node", [])}
     found = Carrying()
-    for value in scheduling.pop("Queue", []):
-        if value["metadata"]["name"] == _ROOT:
-            found.lost.append((title(value), "is the top of Volcano's tree: queues at the top need none here"))
-        else:
-            found.carried.append(_queue(value))
-    if hypernodes := topology.pop("HyperNode", []):
-        found.carried += _Tree(hypernodes, nodes).carried()
+    queues = scheduling.pop("Queue", [])
+    tops = [title(value) for value in queues if value["metadata"]["name"] == _ROOT]
+    found.lost += [(top, "is the top of Volcano's tree: queues at the top need none here") for top in tops]
+    found.carried += each((value for value in queues if value["metadata"]["name"] != _ROOT), _queue, found)
+    if hypernodes := list(each(topology.pop("HyperNode", []), _hypernode, found)):
+        found.carried += _Tree(hypernodes, nodes).carried(found)
     others = (
         scheduling,
         topology,
@@ -72,10 +73,10 @@ def _queue(value: Json) -> Carried:
         "guarantee": (spec.get("guarantee") or {}).get("resource") or {},
         "capability": spec.get("capability") or {},
     }
-    weight = spec.get("weight", 1)
+    weight = int(amount(spec.get("weight", 1), field="spec.weight"))
     names = dict.fromkeys(name for amounts in given.values() for name in amounts)
     quotas = {
-        resource: _quota(value, name, given, weight, made)
+        resource: _quota(name, given, weight, made)
         for name, resource in _RESOURCES.items()
         if name in names or resource == "gpu"
     }
@@ -115,9 +116,9 @@ def _say_what_is_lost(spec: Json, status: Json, made: Carried) -> None:
         made.lost.append("dequeueStrategy fifo: those behind the first may pass if they do not delay it")
 
 
-def _quota(value: Json, name: str, given: Mapping[str, Json], weight: Any, made: Carried) -> Json:
+def _quota(name: str, given: Mapping[str, Json], weight: int, made: Carried) -> Json:
     def read(word: str) -> Fraction | None:
-        return amount(value, given[word][name], field=f"spec.{word}.{name}") if name in given[word] else None
+        return amount(given[word][name], field=f"spec.{word}.{name}") if name in given[word] else None
 
     deserved = max(
         (found for word in ("deserved", "guarantee") if (found := read(word)) is not None), default=Fraction()
@@ -136,66 +137,85 @@ def _quota(value: Json, name: str, given: Mapping[str, Json], weight: Any, made:
 # ---- hypernodes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HyperNode:
+    """A set of nodes and of other such sets; `below` are those that it names, `selectors` choose nodes."""
+
+    name: str
+    tier: int
+    alias: str
+    below: tuple[str, ...]
+    selectors: tuple[Json, ...]
+
+
+def _hypernode(value: Json) -> _HyperNode:
+    spec = spec_of(value)
+    members = spec.get("members") or ()
+    return _HyperNode(
+        name=value["metadata"]["name"],
+        tier=int(spec.get("tier", 1)),
+        alias=spec.get("tierName") or "",
+        below=tuple(
+            str(member["selector"]["exactMatch"]["name"])
+            for member in members
+            if member["type"] == "HyperNode" and "exactMatch" in member["selector"]
+        ),
+        selectors=tuple(dict(member["selector"]) for member in members if member["type"] == "Node"),
+    )
+
+
 class _Tree:
     """HyperNodes by name, and which nodes are in which."""
 
-    def __init__(self, hypernodes: list[Json], nodes: Mapping[str, Json]) -> None:
-        self._hypernodes = {value["metadata"]["name"]: value for value in hypernodes}
+    def __init__(self, hypernodes: Sequence[_HyperNode], nodes: Mapping[str, Json]) -> None:
+        self._hypernodes = {one.name: one for one in hypernodes}
         self._nodes = nodes
-        self._above = {
-            str(member["selector"]["exactMatch"]["name"]): name
-            for name, value in self._hypernodes.items()
-            for member in self._members(value, "HyperNode")
-            if "exactMatch" in member.get("selector", {})
-        }
+        self._above = {name: one.name for one in hypernodes for name in one.below}
 
-    @staticmethod
-    def _members(value: Json, kind: str) -> list[Json]:
-        return [member for member in spec_of(value).get("members") or () if member.get("type") == kind]
-
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, found: Carrying) -> Iterator[Carried]:
         """The topology, and the labels of nodes that it needs."""
-        tiers = {int(spec_of(value).get("tier", 1)) for value in self._hypernodes.values()}
-        names = {
-            int(spec_of(value).get("tier", 1)): spec_of(value).get("tierName") for value in self._hypernodes.values()
-        }
+        names = {one.tier: one.alias for one in self._hypernodes.values()}
         levels = [
             {"label": f"{_TIER}{tier}"} | ({"alias": names[tier]} if names[tier] else {})
-            for tier in sorted(tiers, reverse=True)
+            for tier in sorted(names, reverse=True)
         ]
-        made = Carried(
+        yield Carried(
             manifest=ours("Topology", "hypernodes", {"levels": levels}),
             source=f"{len(self._hypernodes)} HyperNodes",
             why=["a level for each tier, the highest first; labels of a node name the HyperNodes it is in"],
         )
-        labels = self._labels(made)
-        yield made
-        for node, mine in labels.items():
-            body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": mine}}
+        for node, labels in self._labels(found).items():
+            body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
             yield Carried(manifest=body, source="its HyperNodes", why=["labels only: apply on the server side"])
 
-    def _labels(self, made: Carried) -> dict[str, dict[str, str]]:
+    def _labels(self, found: Carrying) -> dict[str, dict[str, str]]:
         labels: dict[str, dict[str, str]] = {}
-        for name, value in self._hypernodes.items():
-            for member in self._members(value, "Node"):
-                for node in self._matched(value, member.get("selector") or {}, made):
-                    at: str | None = name
-                    seen: set[str] = set()
-                    while at is not None and at in self._hypernodes and at not in seen:
-                        seen.add(at)
-                        tier = int(spec_of(self._hypernodes[at]).get("tier", 1))
-                        labels.setdefault(node, {})[f"{_TIER}{tier}"] = at
-                        at = self._above.get(at)
+        for one in self._hypernodes.values():
+            chain = {f"{_TIER}{above.tier}": above.name for above in self._chain(one)}
+            for selector in one.selectors:
+                for node in self._matched(one, selector, found):
+                    labels.setdefault(node, {}).update(chain)
         return labels
 
-    def _matched(self, value: Json, selector: Json, made: Carried) -> list[str]:
+    def _chain(self, one: _HyperNode) -> list[_HyperNode]:
+        """A HyperNode and those that it is in, lowest first."""
+        chain = [one]
+        while (above := self._hypernodes.get(self._above.get(chain[-1].name, ""))) is not None and above not in chain:
+            chain.append(above)
+        return chain
+
+    def _matched(self, one: _HyperNode, selector: Json, found: Carrying) -> list[str]:
         if "exactMatch" in selector:
             return [str(selector["exactMatch"]["name"])]
         if not self._nodes:
-            made.lost.append(f"{title(value)} selects nodes by pattern or label: give the Node objects too")
+            found.lost.append((f"HyperNode {one.name}", "selects nodes by pattern or label: give the Node objects too"))
             return []
-        if "regexMatch" in selector:
-            pattern = re.compile(str(selector["regexMatch"]["pattern"]))
-            return [name for name in self._nodes if pattern.search(name)]
-        wanted = label_selector(selector.get("labelMatch"))
+        try:
+            if "regexMatch" in selector:
+                pattern = re.compile(str(selector["regexMatch"]["pattern"]))
+                return [name for name in self._nodes if pattern.search(name)]
+            wanted = label_selector(selector.get("labelMatch"))
+        except (re.error, LookupError, ValueError) as wrong:
+            found.lost.append((f"HyperNode {one.name}", f"selects nodes in a way that cannot be read: {wrong}"))
+            return []
         return [name for name, node in self._nodes.items() if wanted.matches(node["metadata"].get("labels") or {})]

@@ -10,8 +10,18 @@ from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.errors import Json, forbidden, not_found
+from quartermaster.local.apiserver.pods import take_topology
 
 _EVICTED_AFTER = 300
+_PRIORITIES = "priorityclasses.scheduling.k8s.io"
+_SYSTEM_PRIORITIES = ("system-cluster-critical", "system-node-critical")
+
+PROTECTION = {
+    "persistentvolumeclaims": "kubernetes.io/pvc-protection",
+    "persistentvolumes": "kubernetes.io/pv-protection",
+}
+"""By table, the finalizer that holds what is in use."""
+
 _NOT_READY = "node.kubernetes.io/not-ready"
 _UNREACHABLE = "node.kubernetes.io/unreachable"
 
@@ -19,8 +29,8 @@ _UNREACHABLE = "node.kubernetes.io/unreachable"
 def install(admission: Admission, cluster: Cluster) -> None:
     """Add the built-in plugins, in the real server's order."""
     plugins = _Plugins(cluster)
-    admission.mutating += [plugins.namespace, plugins.pod]
-    admission.validating += [plugins.terminating]
+    admission.mutating += [plugins.namespace, plugins.pod, protect_claim]
+    admission.validating += [plugins.terminating, system_priority]
 
 
 class _Plugins:
@@ -67,6 +77,8 @@ class _Plugins:
         if operation.kind.table != "pods" or operation.verb != "CREATE" or operation.subresource:
             return
         spec = operation.value["spec"]
+        if spec.get("nodeName"):
+            take_topology(self._cluster, operation.value["metadata"], spec["nodeName"])
         self._priority(operation, spec)
         if self._cluster.find("serviceaccounts", (operation.key[0], "default")) is not None:
             spec.setdefault("serviceAccountName", "default")
@@ -118,7 +130,7 @@ class _Plugins:
         spec.setdefault("preemptionPolicy", found.get("preemptionPolicy", "PreemptLowerPriority"))
 
     def _classes(self) -> tuple[dict[str, Json], Json | None]:
-        table = self._cluster.store.table("priorityclasses.scheduling.k8s.io")
+        table = self._cluster.store.table(_PRIORITIES)
         version = table.base + len(table.log)
         if self._priorities[0] != version:
             classes = {record.key[1]: load(record.raw) for record in table.records()}
@@ -129,6 +141,23 @@ class _Plugins:
 
 def _covers(toleration: Json, key: str) -> bool:
     return toleration.get("key", "") in ("", key) and toleration.get("effect", "NoExecute") in ("", "NoExecute")
+
+
+def system_priority(operation: Operation) -> None:
+    """Refuse to delete the priorities that the cluster itself needs."""
+    kind, name = operation.kind, operation.key[1]
+    if kind.table == _PRIORITIES and operation.verb == "DELETE" and name in _SYSTEM_PRIORITIES:
+        raise forbidden(kind.plural, kind.group, name, "this is a system priority class and cannot be deleted")
+
+
+def protect_claim(operation: Operation) -> None:
+    """Claims and volumes in use do not go: whoever knows that they are not lets them go (garbage.py)."""
+    name = PROTECTION.get(operation.kind.table)
+    if name is None or operation.verb != "CREATE" or operation.subresource:
+        return
+    finalizers = operation.value["metadata"].setdefault("finalizers", [])
+    if name not in finalizers:
+        finalizers.append(name)
 
 
 def taint_new_node(operation: Operation) -> None:

@@ -7,11 +7,20 @@ to normal form on the way.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import decode, decode_yaml
-from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, unsupported_media
+from quartermaster.local.apiserver.codec import Malformed, decode, decode_yaml, encode
+from quartermaster.local.apiserver.errors import (
+    ApiError,
+    Json,
+    Undecodable,
+    bad_request,
+    invalid,
+    invalid_value,
+    unsupported_media,
+)
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.negotiation import PROTOBUF
 from quartermaster.local.apiserver.normal import Mismatch, normalize
@@ -46,22 +55,18 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
     """The body as an object of `kind`; raises ApiError 400 if it says it is something else."""
     try:
         value = read(request, protobuf)
+        if not isinstance(value, dict):
+            said = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value))
+            if said is not None:
+                raise Malformed(f"json: cannot unmarshal {said} into Go value of type {_TYPE_META}")
+            value = {}
+        if str(value.get("apiVersion", "")).count("/") > 1:
+            raise bad_request(f"unexpected GroupVersion string: {value['apiVersion']}")
     except ApiError as error:
         if error.code == 400:
-            text = request.body.decode(errors="replace")
-            text = f"{text[:30]} ..." if len(text) > 30 else text
             lead = f"the object provided is unrecognized (must be of type {kind.kind})"
-            error.message = f"{lead}: {error.message} ({text})"
+            error.message = f"{lead}: {error.message} ({_summary(request.body)})"
         raise
-    if not isinstance(value, dict):
-        raise bad_request(
-            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-            "json: cannot unmarshal array into Go value of type map[string]interface {}"
-        )
-    if kind.table in ("secrets", "configmaps"):
-        problem = base64_problem(value, ("data",) if kind.table == "secrets" else ("binaryData",))
-        if problem:
-            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}')
     if kind.custom is not None and not value.get("kind"):
         text = request.body.decode(errors="replace")
         short = f"{text[:30]} ..." if len(text) > 30 else text
@@ -69,7 +74,47 @@ def read_object(request: Request, protobuf: Protobuf, kind: Kind) -> Json:
             f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing in '{text}' "
             f"({short})"
         )
-    return typed(value, kind.kind, kind.api_version)
+    if kind.custom is not None:
+        _typed_custom(value, kind)
+    else:
+        typed(value, kind.kind, kind.api_version)
+        check_bytes(value, kind)
+    return value
+
+
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+_SHOWN = 30
+
+
+def _summary(body: bytes) -> str:
+    """The start of a body as it is quoted back: in hexadecimal if it is no JSON object."""
+    if not body:
+        return "<empty>"
+    start = body[:_SHOWN]
+    text = start.decode(errors="replace") if body.startswith(b"{") else start.hex()
+    return f"{text} ..." if len(body) > _SHOWN else text
+
+
+def check_bytes(value: Json, kind: Kind) -> None:
+    """Whether the bytes in a Secret or ConfigMap are base64; raises Undecodable."""
+    names = {"secrets": ("data",), "configmaps": ("binaryData",)}.get(kind.table, ())
+    problem = base64_problem(value, names)
+    if problem:
+        raise Undecodable(kind.kind, kind.version, problem)
+
+
+def _typed_custom(value: Json, kind: Kind) -> None:
+    """The same of a custom resource, whose kind is looked at with its fields; raises ApiError 400 or 422."""
+    version, said = value.get("apiVersion") or "", value["kind"]
+    if version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version or '/'}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    if said != kind.kind:
+        metadata = value.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+        raise invalid(said, kind.group, name, [invalid_value("kind", said, f"must be {kind.kind}")])
 
 
 def typed(value: Json, kind: str, api_version: str) -> Json:
@@ -77,16 +122,12 @@ def typed(value: Json, kind: str, api_version: str) -> Json:
     said_kind, said_version = value.get("kind") or kind, value.get("apiVersion") or api_version
     if said_version != api_version:
         version = str(said_version).rpartition("/")[2]
-        raise bad_request(
-            f'{said_kind} in version "{version}" cannot be handled as a {kind}: no kind "{said_kind}" is registered '
-            f'for version "{said_version}" in scheme "pkg/runtime/scheme.go:111"'
-        )
+        why = f'no kind "{said_kind}" is registered for version "{said_version}" in scheme "pkg/runtime/scheme.go:111"'
+        raise Undecodable(kind, version, why, said=str(said_kind))
     if said_kind != kind:
         version = api_version.rpartition("/")[2]
-        raise bad_request(
-            f'{said_kind} in version "{version}" cannot be handled as a {kind}: '
-            f"converting (v1.{said_kind}) to (core.{kind}): unknown conversion"
-        )
+        why = f"converting (v1.{said_kind}) to (core.{kind}): unknown conversion"
+        raise Undecodable(kind, version, why, said=str(said_kind))
     value["kind"], value["apiVersion"] = kind, api_version
     return value
 
@@ -96,22 +137,15 @@ def to_normal(value: Json, type_: Type, kind: str, version: str) -> list[str]:
     try:
         return normalize(value, type_)
     except Mismatch as wrong:
-        if not wrong.found:
-            text = wrong.wanted
-        else:
-            text = (
-                f"json: cannot unmarshal {wrong.found} into Go struct field {kind}.{wrong.path} of type {wrong.wanted}"
-            )
-        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {text}') from None
+        raise Undecodable(kind, version, wrong.text, conversion=wrong.conversion) from None
 
 
 def strict(kind: str, version: str, unknown: list[str], validation: str) -> list[str]:
-    """Warnings for unknown or repeated fields; raises ApiError 400 if validation is Strict."""
+    """Warnings for unknown or repeated fields; raises Undecodable if validation is Strict."""
     if not unknown or validation == "Ignore":
         return []
     if validation == "Strict":
-        text = ", ".join(unknown)
-        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {text}')
+        raise Undecodable(kind, version, f"strict decoding error: {', '.join(unknown)}")
     return unknown
 
 
@@ -121,50 +155,47 @@ def unknown_fields(paths: list[str]) -> list[str]:
 
 
 def repeated_fields(request: Request) -> list[str]:
-    """Keys that are in a JSON body twice: only strict clients pay for looking."""
-    if media_type(request) not in ("", "application/json"):
-        return []
-    found: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> Json:
-        value = dict(items)
-        if len(value) != len(items):
-            names = [name for name, _ in items]
-            found.extend(f'duplicate field "{name}"' for name in value if names.count(name) > 1)
-        return value
-
-    try:
-        json.loads(request.body, object_pairs_hook=pairs)
-    except (ValueError, RecursionError):
-        return []
-    return found
+    """Fields that are in a JSON body twice."""
+    return repeated_fields_of(request.body) if media_type(request) in ("", "application/json") else []
 
 
-def to_normal_if_builtin(cluster: Cluster, kind: Kind, value: Json, validation: str) -> None:
-    """Bring an applied configuration of a built-in kind to normal form, as far as its fields are said.
+class _Pairs(dict[str, Any]):
+    """An object that knows which of its keys were there before."""
 
-    Structs that are always written are not part of what was applied, so nothing is added. Raises ApiError 400.
+    twice: tuple[str, ...] = ()
+
+
+def repeated_fields_of(body: bytes) -> list[str]:
+    """Fields that are in JSON twice, by their paths.
+
+    JSON without spaces has the length of what it says, so most bodies are not read again.
     """
-    if kind.custom is not None:
-        kind.custom.decode_applied(value, strict=validation == "Strict")
-        return
-    type_ = cluster.schemas.of(kind.gvk)
-    if type_ is None:
-        return
     try:
-        unknown = normalize(value, type_, whole=False)
-    except Mismatch as wrong:
-        raise bad_request(
-            f"failed to create typed patch object: .{wrong.path}: expected {wrong.wanted}, got {wrong.found}"
-        ) from None
-    if unknown:
-        text = "\n".join(f".{path}: field not declared in schema" for path in unknown)
-        name = value.get("metadata", {}).get("name", "")
-        raise ApiError(
-            500,
-            "InternalError",
-            f"failed to create typed patch object ({name}; {kind.api_version}, Kind={kind.kind}): {text}",
-        )
+        if len(encode(decode(body))) >= len(body.strip()):
+            return []
+        value = json.loads(body, object_pairs_hook=_pairs)
+    except (ApiError, ValueError, RecursionError):
+        return []
+    return [f'duplicate field "{path}"' for path in _repeated(value, "")]
+
+
+def _pairs(items: list[tuple[str, Any]]) -> _Pairs:
+    value = _Pairs(items)
+    if len(value) != len(items):
+        names = [name for name, _ in items]
+        value.twice = tuple(name for name in value if names.count(name) > 1)
+    return value
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        for name in value.twice:
+            yield f"{path}{name}"
+        for name, item in value.items():
+            yield from _repeated(item, f"{path}{name}.")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _repeated(item, f"{path[:-1]}[{index}].")
 
 
 def type_of(cluster: Cluster, kind: Kind) -> Type | None:

@@ -1,9 +1,17 @@
-"""What is there in every cluster before anyone asks: namespaces, priority classes, the kubernetes service."""
+"""What is there in every cluster before anyone asks: namespaces, priority classes, the kubernetes service, rights."""
 
 from __future__ import annotations
 
+from functools import cache
+
+from quartermaster.local.apiserver import managers
+from quartermaster.local.apiserver.cluster import Cluster
+from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.errors import Json
+from quartermaster.local.apiserver.normal import normalize
+from quartermaster.local.apiserver.schemas import Schemas
 from quartermaster.local.apiserver.server import ApiServer
+from quartermaster.local.apiserver.shipped import shipped
 from quartermaster.local.apiserver.transport import Request
 
 
@@ -50,32 +58,54 @@ def _system_objects() -> list[tuple[str, Json]]:
         },
     }
     found.append(("/api/v1/namespaces/default/services", service))
-    meta = {
-        "name": "cluster-admin",
-        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-    }
-    everything = [
-        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
-        {"nonResourceURLs": ["*"], "verbs": ["*"]},
-    ]
-    group = "rbac.authorization.k8s.io"
-    base = f"/apis/{group}/v1"
-    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": meta, "rules": everything}
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": meta,
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:masters"}],
-    }
-    found += [(f"{base}/clusterroles", role), (f"{base}/clusterrolebindings", binding)]
     return found
 
 
 async def bootstrap(server: ApiServer) -> None:
     """Make what is not there yet."""
     for path, value in _system_objects():
+        known = await server.handle(Request.of("GET", f"{path}/{value['metadata']['name']}"))
+        if known.status == 200:
+            continue
         request = Request.of("POST", f"{path}?fieldManager=kube-apiserver", value)
         response = await server.handle(request)
-        assert response.status in (201, 409), response.body
+        assert response.status == 201, response.body
+    _grant(server.cluster)
+
+
+def _grant(cluster: Cluster) -> None:
+    """The roles and bindings of the published policy, a hundred and more: committed as they are, not requested."""
+    now = cluster.now()
+    for gvk, raw in _rights():
+        kind = cluster.registry.of_kind(*gvk)
+        assert kind is not None, "roles and bindings are built in"
+        value = load(raw)
+        metadata = value["metadata"]
+        if cluster.find(kind.table, (metadata.get("namespace", ""), metadata["name"])) is not None:
+            continue
+        metadata |= {"uid": cluster.new_uid(), "creationTimestamp": now}
+        metadata["managedFields"][0]["time"] = now
+        cluster.put(kind, value, None)
+
+
+@cache
+def _rights() -> tuple[tuple[tuple[str, str, str], bytes], ...]:
+    """(group, version, kind) and the object, owned; made once for all clusters of a process."""
+    schemas = Schemas()
+    found = []
+    for value in shipped("rights"):
+        group, _, version = value["apiVersion"].rpartition("/")
+        type_ = schemas.of(f"{value['apiVersion']}/{value['kind']}")
+        assert type_ is not None, "roles and bindings have published types"
+        normalize(value, type_)
+        managers.record_update(
+            value,
+            None,
+            type_=type_,
+            manager="kube-apiserver",
+            subresource="",
+            now="",
+            api_version=value["apiVersion"],
+        )
+        found.append(((group, version, value["kind"]), encode(value)))
+    return tuple(found)

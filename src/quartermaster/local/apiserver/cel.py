@@ -1,21 +1,22 @@
-"""CEL, the expression language of Kubernetes: rules of custom resources and admission policies.
+"""CEL in Kubernetes: rules of schemas and admission policies.
 
-The language is a library's (docs/decisions/0010-cel.md); here are the functions that Kubernetes adds to it, and the
-walk of a schema that finds its ``x-kubernetes-validations``. An expression that cannot be compiled or fails is an error
-of its own, never a pass.
+The language is a library's (docs/decisions/0010-cel.md); cel_syntax.py has what it cannot read, cel_library.py the
+functions that Kubernetes adds, and here is the walk of a schema that finds its ``x-kubernetes-validations``. An
+expression that cannot be compiled or fails is an error of its own, never a pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from quartermaster.local.apiserver.cel_library import functions
+from quartermaster.local.apiserver.cel_syntax import plain
 from quartermaster.local.apiserver.errors import Cause, Json, shown
 from quartermaster.local.apiserver.normal import json_type
-from quartermaster.local.apiserver.quantity import parse
 
 RULES = "x-kubernetes-validations"
 
@@ -30,7 +31,7 @@ def program(expression: str) -> Any:
     import cel  # noqa: PLC0415  # a native library, only for those who write rules
 
     try:
-        return cel.compile(expression)
+        return cel.compile(plain(expression))
     except (ValueError, RuntimeError, TypeError) as wrong:
         raise CelError(str(wrong)) from None
 
@@ -40,47 +41,11 @@ def evaluate(expression: str, variables: Json) -> Any:
     import cel  # noqa: PLC0415
 
     try:
-        return program(expression).execute(cel.Context(variables=variables, functions=FUNCTIONS))
+        return program(expression).execute(cel.Context(variables=variables, functions=functions()))
     except CelError:
         raise
     except Exception as wrong:  # noqa: BLE001  # the library and our functions raise many kinds; all say: no value
         raise CelError(str(wrong)) from None
-
-
-def _number(text: Any) -> float:
-    return float(parse(str(text)))
-
-
-def _is_quantity(text: Any) -> bool:
-    try:
-        parse(str(text))
-    except ValueError:
-        return False
-    return True
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "lowerAscii": lambda text: text.lower(),
-    "upperAscii": lambda text: text.upper(),
-    "trim": lambda text: text.strip(),
-    "split": lambda text, mark, most=-1: text.split(mark) if most < 0 else text.split(mark, most - 1),
-    "join": lambda items, mark="": mark.join(items),
-    "replace": lambda text, old, new, most=-1: text.replace(old, new, most),
-    "substring": lambda text, start, end=None: text[start:end],
-    "indexOf": lambda text, part: text.index(part) if part in text else -1,
-    "find": lambda text, pattern: match[0] if (match := re.search(pattern, text)) else "",
-    "findAll": lambda text, pattern: [match[0] for match in re.finditer(pattern, text)],
-    "sum": sum,
-    "isSorted": lambda items: items == sorted(items),
-    "quantity": str,
-    "isQuantity": _is_quantity,
-    "isGreaterThan": lambda left, right: _number(left) > _number(right),
-    "isLessThan": lambda left, right: _number(left) < _number(right),
-    "compareTo": lambda left, right: (_number(left) > _number(right)) - (_number(left) < _number(right)),
-    "asInteger": lambda text: int(_number(text)),
-    "asApproximateFloat": _number,
-}
-"""What Kubernetes adds (k8s.io/apiserver/pkg/cel/library), as far as it is used here; receivers come first."""
 
 
 class Rules:
@@ -88,6 +53,11 @@ class Rules:
 
     def __init__(self, schema: Json) -> None:
         self._schema = schema if _has_rules(schema) else None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self._schema is not None
 
     def check(self, value: Json, old: Json | None) -> list[Cause]:
         """What does not hold."""
@@ -151,8 +121,8 @@ def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
         text = f"rule evaluation error: {wrong} evaluating rule: {rule.get('message') or expression}"
         yield Cause("FieldValueInvalid", f"Invalid value: {bad}{text}", at)
         return
-    if holds is True:
-        return
+    if holds is True or ("oldSelf" not in variables and old is not None and old == value):
+        return  # what was wrong before and did not change may stay
     message = rule.get("message") or f"failed rule: {expression}"
     if rule.get("messageExpression"):
         with contextlib.suppress(CelError):

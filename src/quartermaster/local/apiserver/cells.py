@@ -60,8 +60,8 @@ def _deployment(value: Json, now: float) -> Row:
     return [
         _name(value),
         f"{status.get('readyReplicas', 0)}/{wanted}",
-        str(status.get("updatedReplicas", 0)),
-        str(status.get("availableReplicas", 0)),
+        status.get("updatedReplicas", 0),
+        status.get("availableReplicas", 0),
         _age(value, now),
         *_template(value),
         _selector(_of(value, "spec", "selector")),
@@ -214,7 +214,7 @@ def _node(value: Json, now: float) -> Row:
         addresses.get("InternalIP", NONE),
         addresses.get("ExternalIP", NONE),
         info.get("osImage") or UNKNOWN,
-        info.get("kernelVersion") or UNKNOWN,
+        (info.get("kernelVersion") or UNKNOWN) + (f" ({info['architecture']})" if info.get("architecture") else ""),
         info.get("containerRuntimeVersion") or UNKNOWN,
     ]
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import CRDS
-from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required
+from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Column, Kind, Subresource
-from quartermaster.local.apiserver.names import label_1035_problem, subdomain_problem
 from quartermaster.local.apiserver.store import Change
 from quartermaster.local.apiserver.structural import Custom
 
@@ -34,7 +33,7 @@ def install(server: ApiServer) -> None:
     definitions = _Definitions(server.cluster)
     server.cluster.store.listeners.append(definitions.changed)
     server.admission.mutating.append(definitions.admit)
-    server.created.append(definitions.established)
+    server.objects.created.append(definitions.established)
 
 
 class _Definitions:
@@ -108,6 +107,9 @@ class _Definitions:
             self._cluster.registry.remove(*served)
         if change.deleted:
             return
+        if change.previous is None:
+            # A watch from before the definition is one from too long ago; a list just shows nothing.
+            self._cluster.store.table(change.record.key[1]).opened = change.revision
         for kind in kinds_of(load(change.record.raw), self._cluster):
             self._cluster.registry.add(kind)
             self._served.setdefault(change.record.key[1], []).append((kind.group, kind.version, kind.plural))
@@ -117,6 +119,7 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
     """The kinds that a definition serves, one per version."""
     spec = definition["spec"]
     names = spec["names"]
+    stored = next((version["name"] for version in spec["versions"] if version.get("storage")), "")
     found = []
     for version in spec["versions"]:
         if not version.get("served"):
@@ -148,7 +151,7 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
                 short_names=tuple(names.get("shortNames") or ()),
                 categories=tuple(names.get("categories") or ()),
                 verbs=_VERBS,
-                storage_hash=_hash(spec["group"], version["name"], names["kind"]),
+                storage_hash=_hash(spec["group"], stored, names["kind"]),
                 subresources=subresources,
                 columns=tuple(_column(item) for item in version.get("additionalPrinterColumns") or ()),
                 custom=custom,
@@ -180,91 +183,3 @@ def _column(item: Json) -> Column:
         priority=item.get("priority", 0),
         path=item.get("jsonPath", ""),
     )
-
-
-def validate_definition(value: Json, cluster: Cluster) -> list[Cause]:
-    """What a definition has to satisfy."""
-    spec = value.get("spec", {})
-    names = spec.get("names") or {}
-    causes: list[Cause] = []
-    group, plural = spec.get("group", ""), names.get("plural", "")
-    expected = f"{plural}.{group}"
-    if value["metadata"].get("name") != expected:
-        causes.append(
-            invalid_value("metadata.name", value["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
-        )
-    if not group:
-        causes.append(required("spec.group"))
-    elif subdomain_problem(group):
-        causes.append(invalid_value("spec.group", group, subdomain_problem(group)))
-    elif group.endswith((".k8s.io", ".kubernetes.io")) and not approved(value):
-        why = 'protected groups must have approval annotation "api-approved.kubernetes.io", see '
-        link = "https://github.com/kubernetes/enhancements/pull/1111"
-        causes.append(required("metadata.annotations[api-approved.kubernetes.io]", why + link))
-    elif "." not in group:
-        causes.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
-    if spec.get("scope") not in ("Namespaced", "Cluster"):
-        causes.append(
-            required("spec.scope")
-            if not spec.get("scope")
-            else Cause(
-                "FieldValueNotSupported",
-                f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"',
-                "spec.scope",
-            )
-        )
-    for name in ("plural", "singular", "kind", "listKind"):
-        text = names.get(name, "")
-        if not text:
-            causes.append(required(f"spec.names.{name}"))
-        elif label_1035_problem(text.lower()):
-            causes.append(invalid_value(f"spec.names.{name}", text, label_1035_problem(text.lower())))
-    versions = spec.get("versions") or []
-    storage = [item for item in versions if item.get("storage")]
-    if not versions or len(storage) != 1:
-        causes.append(
-            invalid_value("spec.versions", versions, "must have exactly one version marked as storage version")
-        )
-    for index, version in enumerate(versions):
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        path = f"spec.versions[{index}].schema.openAPIV3Schema"
-        if schema is None:
-            causes.append(required(path))
-        elif schema.get("type") != "object":
-            causes.append(
-                required(f"{path}.type", "must not be empty at the root")
-                if not schema.get("type")
-                else invalid_value(f"{path}.type", schema["type"], "must be object at the root")
-            )
-        else:
-            causes += structural_problems(schema, path)
-    builtin = cluster.registry.groups().get(group)
-    if builtin and any(
-        kind.group == group and kind.custom is None and kind.plural == plural for kind in cluster.registry
-    ):
-        causes.append(invalid_value("spec.group", group, "this resource is built in"))
-    return causes
-
-
-def approved(definition: Json) -> bool:
-    """Whether a definition in a group of the project says that the project agreed."""
-    return bool((definition["metadata"].get("annotations") or {}).get("api-approved.kubernetes.io"))
-
-
-def structural_problems(schema: Any, path: str) -> list[Cause]:
-    """Where a schema is not structural: every node says its type."""
-    causes: list[Cause] = []
-    if not isinstance(schema, dict):
-        return [invalid_value(path, schema, "must be an object")]
-    free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
-    if not schema.get("type") and not free:
-        causes.append(required(f"{path}.type", "must not be empty for specified object fields"))
-    for name, inner in (schema.get("properties") or {}).items():
-        causes += structural_problems(inner, f"{path}.properties[{name}]")
-    if isinstance(schema.get("additionalProperties"), dict):
-        causes += structural_problems(schema["additionalProperties"], f"{path}.additionalProperties")
-    if isinstance(schema.get("items"), dict):
-        causes += structural_problems(schema["items"], f"{path}.items")
-    elif schema.get("type") == "array":
-        causes.append(required(f"{path}.items", "must be specified"))
-    return causes

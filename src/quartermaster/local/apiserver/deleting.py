@@ -1,7 +1,8 @@
 """DELETE and DELETECOLLECTION: preconditions, finalizers, grace.
 
 An object with finalizers is marked and waits for them. A pod that runs on a node is marked and waits for its kubelet,
-who deletes it again with no grace; everything else goes at once. What depends on it is garbage.py's business.
+who deletes it again with no grace. Any other pod is marked too, so that watchers see that it is going, and goes at
+once; everything else just goes. What depends on it is garbage.py's business.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import load, timestamp
+from quartermaster.local.apiserver.codec import load, seconds_of, timestamp
 from quartermaster.local.apiserver.errors import (
     ApiError,
     Json,
@@ -20,6 +21,7 @@ from quartermaster.local.apiserver.errors import (
     invalid,
     invalid_value,
     not_found,
+    unsupported_value,
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.store import Record
@@ -46,6 +48,12 @@ _RETURNS_OBJECT = frozenset(
 )
 _ORPHANS = frozenset(("replicationcontrollers", "jobs.batch"))
 """What lets its dependents go if nobody says otherwise."""
+
+_POLICIES = ("Foreground", "Background", "Orphan")
+_ORPHANED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 _PROTECTED = frozenset(("default", "kube-system", "kube-public", "kube-node-lease"))
 
@@ -81,23 +89,13 @@ class DeleteOptions:
             )
         if orphan in (True, "true"):
             propagation = "Orphan"
-        if propagation not in ("", "Background", "Foreground", "Orphan"):
-            raise invalid(
-                "DeleteOptions",
-                "meta.k8s.io",
-                "",
-                [
-                    invalid_value(
-                        "propagationPolicy",
-                        propagation,
-                        'DeletionPropagationPolicy need to be one of "Foreground", "Background", "Orphan" or nil',
-                    )
-                ],
-            )
+        if propagation not in ("", *_POLICIES):
+            cause = unsupported_value("propagationPolicy", propagation, (*_POLICIES, "nil"))
+            raise invalid("DeleteOptions", "meta.k8s.io", "", [cause])
         dry = body.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
         try:
             return cls(
-                grace=None if grace is None else int(grace),
+                grace=None if grace is None else _positive(int(grace)),
                 uid=preconditions.get("uid") or "",
                 revision=preconditions.get("resourceVersion") or "",
                 propagation=propagation,
@@ -131,7 +129,7 @@ class Deleter:
             record = cluster.find(kind.table, target.key)
             if record is None:
                 raise not_found(kind.plural, kind.group, target.key[1])
-            self._preconditions(target, record, options)
+            self.check(target, record, options)
             value = load(record.raw)
             if kind.table == "namespaces" and target.key[1] in _PROTECTED and target.key[1] != "kube-node-lease":
                 raise forbidden(kind.plural, kind.group, target.key[1], "this namespace may not be deleted")
@@ -141,69 +139,110 @@ class Deleter:
             if cluster.find(kind.table, target.key) is record:
                 return self._commit(kind, record, load(record.raw), options)
 
-    def _preconditions(self, target: Target, record: Record, options: DeleteOptions) -> None:
+    def check(self, target: Target, record: Record, options: DeleteOptions) -> None:
+        """Whether it is what the client means; raises ApiError 409."""
         kind = target.kind
         if options.uid and options.uid != record.uid:
-            why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {record.uid}"
-            raise conflict(kind.plural, kind.group, target.key[1], why)
-        if options.revision and options.revision != str(record.revision):
             why = (
-                f"Precondition failed: ResourceVersion in precondition: {options.revision}, "
-                f"ResourceVersion in object meta: {record.revision}"
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({record.uid}). "
+                "The object might have been deleted and then recreated"
             )
-            raise conflict(kind.plural, kind.group, target.key[1], why)
+        elif options.revision and options.revision != str(record.revision):
+            why = (
+                f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in "
+                f"record ({record.revision}). The object might have been modified"
+            )
+        else:
+            return
+        stored = self._cluster.registry.stored(kind.table) or kind
+        raise conflict(stored.kind, stored.group, target.key[1], why)
 
     def _commit(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> Deleted:
-        cluster = self._cluster
-        metadata = value["metadata"]
-        stored = cluster.registry.stored(kind.table) or kind
-        grace = self._grace(kind, value, options)
-        finalizers = self._finalizers(kind, metadata, options)
-        waits = bool(finalizers) or grace > 0 or self._namespace_waits(kind, value)
-        if not waits:
-            if options.dry_run:
-                return Deleted(value, gone=True)
-            metadata["deletionTimestamp"] = metadata.get("deletionTimestamp") or cluster.now()
-            metadata["deletionGracePeriodSeconds"] = 0
-            bare = load(record.raw)  # what is gone looks as it last was
-            if kind.table == "pods":
-                bare["metadata"] |= {
-                    "deletionTimestamp": metadata["deletionTimestamp"],
-                    "deletionGracePeriodSeconds": 0,
-                }
-            cluster.remove(stored, record, bare)
-            return Deleted(bare, gone=True)
-        before = dict(metadata)
-        earlier = metadata.get("deletionTimestamp")
-        shorter = grace < metadata.get("deletionGracePeriodSeconds", grace + 1)
-        if not earlier or (kind.table == "pods" and shorter):
-            metadata["deletionTimestamp"] = timestamp(cluster.clock() + grace)
-            metadata["deletionGracePeriodSeconds"] = grace
-            if "generation" in metadata and not earlier:
-                metadata["generation"] += 1
-        if finalizers:
-            metadata["finalizers"] = finalizers
-        else:
-            metadata.pop("finalizers", None)
-        if kind.table == "namespaces":
-            value.setdefault("status", {})["phase"] = "Terminating"
-        if metadata != before and not options.dry_run:
-            value = load(cluster.put(stored, value, record).raw)
-        return Deleted(value, gone=False)
+        stored = self._cluster.registry.stored(kind.table) or kind
+        if kind.table == "namespaces" and self._namespace_waits(value):
+            return self._terminate(stored, record, value, options)
+        if kind.table == CRDS:
+            return self._retire(stored, record, value, options)
+        grace = self._grace(value, options) if kind.table == "pods" else None
+        if grace is not None and grace < 0:
+            return Deleted(value, gone=False)
+        finalizers = self._finalizers(kind, value["metadata"], options)
+        if finalizers and grace is None:
+            self._mark(value["metadata"], 0)
+        if finalizers or grace is not None:
+            _set_finalizers(value["metadata"], finalizers)
+            record, value = self._put(stored, record, value, options)
+            if finalizers or grace:
+                return Deleted(value, gone=False)
+        if options.dry_run:
+            return Deleted(value, gone=True)
+        return Deleted(load(self._cluster.remove(stored, record, value).raw), gone=True)
 
-    def _grace(self, kind: Kind, value: Json, options: DeleteOptions) -> int:
-        if kind.table != "pods":
-            return 0
-        spec, status = value.get("spec", {}), value.get("status", {})
-        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
-            return 0
-        asked = options.grace if options.grace is not None else spec.get("terminationGracePeriodSeconds", 30)
-        return max(0, int(asked))
+    def _put(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> tuple[Record, Json]:
+        if options.dry_run or value == load(record.raw):
+            return record, value
+        record = self._cluster.put(kind, value, record)
+        return record, load(record.raw)
+
+    def _grace(self, value: Json, options: DeleteOptions) -> int | None:
+        """Mark a pod and say how many seconds it has; -1 if it has less already, None if it is past all grace."""
+        metadata, spec = value["metadata"], value.get("spec", {})
+        if metadata.get("deletionTimestamp"):
+            left = metadata.get("deletionGracePeriodSeconds", 0)
+            if not left:
+                return None
+            if options.grace is None or options.grace >= left:
+                return -1
+            due = (seconds_of(metadata["deletionTimestamp"]) or 0.0) - left + options.grace
+            now, grace = self._cluster.clock(), options.grace
+            if due < now:
+                due, grace = now, min(grace, 1)
+            metadata |= {"deletionTimestamp": timestamp(due), "deletionGracePeriodSeconds": grace}
+            return grace
+        grace = _positive(options.grace if options.grace is not None else spec.get("terminationGracePeriodSeconds", 0))
+        if not spec.get("nodeName") or value.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            grace = 0
+        self._mark(metadata, grace)
+        return grace
+
+    def _mark(self, metadata: Json, grace: int) -> None:
+        """Say that it is going; watchers of its generation learn it too."""
+        now = self._cluster.clock()
+        if "deletionTimestamp" not in metadata and "generation" in metadata:
+            metadata["generation"] += 1
+        due = seconds_of(metadata.get("deletionTimestamp"))
+        if due is None or due > now:
+            metadata["deletionTimestamp"] = timestamp(now + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+
+    def _retire(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> Deleted:
+        """A definition's objects go first: it says so, and waits."""
+        metadata, now = value["metadata"], self._cluster.now()
+        if "deletionTimestamp" not in metadata:
+            _set_finalizers(metadata, [*self._finalizers(kind, metadata, options), CLEANUP])
+            metadata["deletionTimestamp"] = now
+            value.setdefault("status", {}).setdefault("conditions", []).append(
+                {
+                    "type": "Terminating",
+                    "status": "True",
+                    "lastTransitionTime": now,
+                    "reason": "InstanceDeletionPending",
+                    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                }
+            )
+        return Deleted(self._put(kind, record, value, options)[1], gone=False)
+
+    def _terminate(self, kind: Kind, record: Record, value: Json, options: DeleteOptions) -> Deleted:
+        """A namespace is emptied first: whoever does that sees it in its phase."""
+        metadata = value["metadata"]
+        if "deletionTimestamp" not in metadata:
+            metadata["deletionTimestamp"] = self._cluster.now()
+            value.setdefault("status", {})["phase"] = "Terminating"
+            _set_finalizers(metadata, self._finalizers(kind, metadata, options))
+        return Deleted(self._put(kind, record, value, options)[1], gone=False)
 
     def _finalizers(self, kind: Kind, metadata: Json, options: DeleteOptions) -> list[str]:
         finalizers = list(metadata.get("finalizers") or ())
-        if kind.table == CRDS and not metadata.get("deletionTimestamp"):
-            finalizers.append(CLEANUP)
         if metadata.get("deletionTimestamp") and not options.propagation:
             return finalizers
         policy = options.propagation or ("Orphan" if kind.table in _ORPHANS else "")
@@ -216,8 +255,25 @@ class Deleter:
             kept.append(FOREGROUND)
         return kept
 
-    def _namespace_waits(self, kind: Kind, value: Json) -> bool:
-        return kind.table == "namespaces" and bool(value.get("spec", {}).get("finalizers"))
+    def _namespace_waits(self, value: Json) -> bool:
+        return "deletionTimestamp" not in value["metadata"] or bool(value.get("spec", {}).get("finalizers"))
+
+
+def _positive(grace: int) -> int:
+    """A negative grace is one second."""
+    return grace if grace >= 0 else 1
+
+
+def _set_finalizers(metadata: Json, finalizers: list[str]) -> None:
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+
+
+def warnings_of(kind: Kind, options: DeleteOptions) -> list[str]:
+    """What is said to whoever deletes this way, whether it succeeds or not."""
+    return [_ORPHANED] if kind.table == "jobs.batch" and not options.propagation else []
 
 
 def success(kind: Kind, value: Json) -> Json:
@@ -231,4 +287,4 @@ def success(kind: Kind, value: Json) -> Json:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-__all__ = ["ApiError", "DeleteOptions", "Deleted", "Deleter", "success"]
+__all__ = ["ApiError", "DeleteOptions", "Deleted", "Deleter", "success", "warnings_of"]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.local.apiserver.errors import Json, page_not_found
+from quartermaster.local.apiserver.errors import ApiError, Json, no_such_path, page_not_found
 from quartermaster.local.apiserver.kinds import Kind, Registry, Subresource
 
 AGGREGATED = "apidiscovery.k8s.io"
 
 
-def api_versions() -> Json:
-    """``GET /api``."""
+def api_versions(address: str) -> Json:
+    """``GET /api``, asked at `address`."""
     return {
         "kind": "APIVersions",
         "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
     }
 
 
@@ -42,7 +42,7 @@ def resources(registry: Registry, name: str, version: str) -> Json:
     """``GET /api/v1`` and ``GET /apis/NAME/VERSION``; raises ApiError 404."""
     kinds = [kind for kind in registry if kind.group == name and kind.version == version]
     if not kinds:
-        raise page_not_found()
+        raise unknown_version(registry, name)
     found: list[Json] = []
     for kind in sorted(kinds, key=lambda kind: kind.plural):
         entry: Json = {
@@ -59,7 +59,7 @@ def resources(registry: Registry, name: str, version: str) -> Json:
         if kind.storage_hash:
             entry["storageVersionHash"] = kind.storage_hash
         found.append(entry)
-        for sub in sorted(kind.subresources.values(), key=lambda sub: sub.name):
+        for sub in _parts(kind):
             entry = {"name": f"{kind.plural}/{sub.name}", "singularName": "", "namespaced": kind.namespaced}
             if (sub.group, sub.version) != (kind.group, kind.version):
                 entry |= {"group": sub.group, "version": sub.version}
@@ -67,6 +67,11 @@ def resources(registry: Registry, name: str, version: str) -> Json:
     api_version = f"{name}/{version}" if name else version
     kind_only = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if name else {})
     return kind_only | {"groupVersion": api_version, "resources": found}
+
+
+def unknown_version(registry: Registry, group: str) -> ApiError:
+    """404 for a version that a group has not: whose the group is says it."""
+    return no_such_path() if registry.is_builtin(group) else page_not_found()
 
 
 def aggregated(registry: Registry, *, core: bool, version: str) -> Json:
@@ -111,9 +116,15 @@ def _resource(kind: Kind) -> Json:
                 "responseKind": _response_kind(kind, sub),
                 "verbs": list(sub.verbs),
             }
-            for sub in sorted(kind.subresources.values(), key=lambda sub: sub.name)
+            for sub in _parts(kind)
         ]
     return found
+
+
+def _parts(kind: Kind) -> list[Subresource]:
+    """By name, but those of custom resources as they are made: status, then scale."""
+    found = list(kind.subresources.values())
+    return found if kind.custom is not None else sorted(found, key=lambda sub: sub.name)
 
 
 def _response_kind(kind: Kind, sub: Subresource) -> Json:

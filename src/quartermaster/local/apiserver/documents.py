@@ -12,6 +12,11 @@ from quartermaster.local.apiserver.openapi import OpenApi
 from quartermaster.local.apiserver.shipped import kubernetes_version
 from quartermaster.local.apiserver.transport import Request, Response, answer
 
+_TEXT = "text/plain; charset=utf-8"
+_CHECKS = ("ping", "log", "etcd", "poststarthook/start-apiextensions-controllers")
+_BY_HEAD = frozenset(("healthz", "readyz", "livez", "openapi", "metrics"))
+"""What is served to HEAD too: everything that the real server does not serve through its router."""
+
 
 class Documents:
     """Documents about one cluster. `release` is what ``/version`` says, empty for the release of the data."""
@@ -24,14 +29,14 @@ class Documents:
 
     def answer(self, request: Request, parts: list[str]) -> Response:
         """What a path says; raises ApiError 404 or 405."""
-        if request.method != "GET":
-            raise method_not_allowed()
         head, rest = (parts[0], parts[1:]) if parts else ("", [])
+        if request.method != "GET" and (request.method != "HEAD" or head not in _BY_HEAD):
+            raise method_not_allowed()
         registry = self._cluster.registry
         if not head:
             return answer({"paths": self._paths()})
-        if head in ("healthz", "readyz", "livez") and not rest:
-            return self._health(request, head)
+        if head in ("healthz", "readyz", "livez") and (not rest or "/".join(rest) in _CHECKS):
+            return self._health(request, head, whole=not rest)
         if head == "version" and not rest:
             return answer(self.version())
         if head == "metrics" and not rest:
@@ -45,7 +50,9 @@ class Documents:
                 )
             accepted(request.headers.get("accept", ""))
             if head == "api":
-                return answer(discovery.resources(registry, "", rest[0]) if rest else discovery.api_versions())
+                if rest:
+                    return answer(discovery.resources(registry, "", rest[0]))
+                return answer(discovery.api_versions(request.headers.get("host", "")))
             if len(rest) > 1:
                 return answer(discovery.resources(registry, rest[0], rest[1]))
             return answer(discovery.group(registry, rest[0]) if rest else discovery.groups(registry))
@@ -57,15 +64,18 @@ class Documents:
         accept = request.headers.get("accept", "*/*") or "*/*"
         if rest == ["v2"] and any(form in accept for form in openapi_protobuf.ASKED):
             return Response(200, self._openapi.v2_protobuf(), openapi_protobuf.MEDIA)
-        if not ("json" in accept or "*/*" in accept or "application/*" in accept):
+        if rest != ["v3"] and not ("json" in accept or "*/*" in accept or "application/*" in accept):
             raise ApiError(406, "NotAcceptable", "only application/json is served")
         if rest == ["v2"]:
             return Response(200, self._openapi.v2())
         if rest == ["v3"]:
-            return answer(self._openapi.index())
+            return Response(200, encode(self._openapi.index()), _TEXT)
         if rest[:1] == ["v3"]:
+            document = self._openapi.document("/".join(rest[1:]))
+            if document is None:
+                return Response(404, b"", "")
             headers = {"Cache-Control": "public, immutable", "Vary": "Accept"} if "hash" in request.query else {}
-            return Response(200, self._openapi.document("/".join(rest[1:])), headers=headers)
+            return Response(200, document, headers=headers)
         raise no_such_path()
 
     def _paths(self) -> list[str]:
@@ -74,12 +84,11 @@ class Documents:
             found |= {f"/apis/{kind.group}", f"/apis/{kind.group}/{kind.version}"} if kind.group else {"/api/v1"}
         return sorted(found)
 
-    def _health(self, request: Request, name: str) -> Response:
-        checks = ("ping", "log", "etcd", "poststarthook/start-apiextensions-controllers")
-        if "verbose" in request.query:
-            lines = [f"[+]{check} ok" for check in checks] + [f"{name} check passed"]
-            return Response(200, ("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8")
-        return Response(200, b"ok", "text/plain; charset=utf-8")
+    def _health(self, request: Request, name: str, *, whole: bool) -> Response:
+        if whole and "verbose" in request.query:
+            lines = [f"[+]{check} ok" for check in _CHECKS] + [f"{name} check passed"]
+            return Response(200, ("\n".join(lines) + "\n").encode(), _TEXT)
+        return Response(200, b"ok", _TEXT)
 
     def version(self) -> Json:
         """``GET /version``."""

@@ -72,8 +72,8 @@ def forbidden_value(field: str, detail: str) -> Cause:
 
 
 def unsupported_value(field: str, value: object, supported: Sequence[str]) -> Cause:
-    """A field outside its list of values."""
-    known = ", ".join(f'"{item}"' for item in sorted(supported))
+    """A field outside its list of values, which are named in their own order."""
+    known = ", ".join(f'"{item}"' for item in supported)
     return Cause("FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {known}", field)
 
 
@@ -111,7 +111,7 @@ def not_found(resource: str, group: str, name: str) -> ApiError:
 
 def no_such_path() -> ApiError:
     """404 for a path that serves nothing."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 PAGE = "PageNotFound"
@@ -179,9 +179,46 @@ def unsupported_media(accepted: Sequence[str]) -> ApiError:
     )
 
 
+def unsupported_patch() -> ApiError:
+    """415 for a PATCH: refused before anybody looks at what is patched."""
+    return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
+
+
 def not_acceptable(offered: Sequence[str]) -> ApiError:
-    """406."""
+    """406 for a form of an object that there is none of."""
     return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(offered)}")
+
+
+def not_acceptable_kind(kind: str) -> ApiError:
+    """406 for protobuf of something that has no message."""
+    why = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+    return ApiError(406, "NotAcceptable", f"object {kind} {why}")
+
+
+def unavailable(offered: Sequence[str]) -> ApiError:
+    """406 as the real server's router says it, before anybody looks at parameters."""
+    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}"
+    return ApiError(406, "NotAcceptable", text, details={})
+
+
+class Undecodable(ApiError):
+    """400 for a body that is no object of its kind.
+
+    `why` is what is wrong with it, without the words around; `conversion` the same if it did not come out of JSON.
+    """
+
+    def __init__(self, kind: str, version: str, why: str, *, said: str = "", conversion: str = "") -> None:
+        super().__init__(
+            400, "BadRequest", f'{said or kind} in version "{version}" cannot be handled as a {kind}: {why}'
+        )
+        self.why = why
+        self.conversion = conversion or why
+
+
+def unprocessable() -> ApiError:
+    """422 without a word on why: for patches that do not apply."""
+    text = "the server rejected our request due to an error in our request"
+    return ApiError(422, "Invalid", text, details={})
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:

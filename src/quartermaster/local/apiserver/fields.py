@@ -98,12 +98,14 @@ class FieldMatch:
             if kind.group == "events.k8s.io":
                 head, dot, rest = path.partition(".")
                 path = _EVENTS_V1.get(head, head) + dot + rest
+            elif kind.table == "pods" and path == "spec.host":
+                path = "spec.nodeName"  # what clients of the first years call it
             if path in ("metadata.name", "metadata.namespace"):
                 self.names.append(FieldClause(path, clause.value, clause.equal))
             elif path in paths:
                 self.clauses.append((paths.index(path), clause.value, clause.equal))
             else:
-                raise bad_request(_unsupported(kind, clauses, clause))
+                raise bad_request(_unsupported(kind, clause.path))
 
     @property
     def name(self) -> str | None:
@@ -123,8 +125,9 @@ class FieldMatch:
         return all((fields[index] == value) is equal for index, value, equal in self.clauses)
 
 
-def _unsupported(kind: Kind, clauses: tuple[FieldClause, ...], wrong: FieldClause) -> str:
-    text = ",".join(f"{clause.path}{'=' if clause.equal else '!='}{clause.value}" for clause in clauses)
-    why = f"field label not supported: {wrong.path}"
-    resource = f"{kind.api_version if kind.group else '/' + kind.version}, Resource={kind.plural}"
-    return f'Unable to find "{resource}" that match label selector "", field selector "{text}": {why}'
+def _unsupported(kind: Kind, path: str) -> str:
+    if kind.table == "resourceslices.resource.k8s.io":
+        return f"field label not supported for {kind.api_version}, Kind={kind.kind}: {path}"
+    if kind.custom is not None or kind.table in SELECTABLE:
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'

@@ -2,7 +2,8 @@
 
 In a cluster this is the controller manager's work; here it is part of the server, because a local cluster has none.
 An index of owners follows every change; `collect` works off what became due, and `run` does so as it comes. Objects
-whose owner never existed are collected too, as the real collector does.
+whose owner never existed are collected too, as the real collector does. Claims and volumes that are to go wait until
+nothing uses them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from quartermaster.local.apiserver.admission_builtin import PROTECTION
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import CLEANUP, CRDS, FOREGROUND, ORPHAN, DeleteOptions, Deleter
-from quartermaster.local.apiserver.errors import ApiError, Json, not_found
+from quartermaster.local.apiserver.errors import ApiError, Json
 from quartermaster.local.apiserver.options import WriteOptions
 from quartermaster.local.apiserver.store import Change, Key
 from quartermaster.local.apiserver.transport import User
@@ -38,6 +40,7 @@ class Garbage:
         self._queued: set[tuple[str, str, Key]] = set()
         self._terminating: set[str] = set()
         self._dying_kinds: dict[str, str] = {}
+        self._protected: set[Place] = set()
         self._woken = asyncio.Event()
         self.whole = True
         """Whether it does a controller manager's work too, and not only what an API server does by itself."""
@@ -57,6 +60,12 @@ class Garbage:
         if change.previous is not None and change.previous.owners != record.owners:
             for uid in change.previous.owners:
                 self._dependents.get(uid, set()).discard(place)
+        if table in PROTECTION:
+            self._note_protected(table, change)
+        elif table == "pods" and (change.deleted or b'"deletionTimestamp"' in record.raw):
+            for key in self._protected:
+                if key[1][0] == record.key[0]:
+                    self._push("protection", *key)
         if change.deleted:
             self._where.pop(record.uid, None)
             for uid in record.owners:
@@ -90,6 +99,14 @@ class Garbage:
             if record.key and (ORPHAN.encode() in record.raw or FOREGROUND.encode() in record.raw):
                 self._push("finalizers", table, record.key)
 
+    def _note_protected(self, table: str, change: Change) -> None:
+        place = (table, change.record.key)
+        if change.deleted:
+            self._protected.discard(place)
+        elif b'"deletionTimestamp"' in change.record.raw and PROTECTION[table].encode() in change.record.raw:
+            self._protected.add(place)
+            self._push("protection", *place)
+
     async def run(self) -> None:
         """Collect as it comes, until cancelled."""
         while True:
@@ -110,6 +127,8 @@ class Garbage:
                 await self._finalizers(table, key)
             elif what == "namespace":
                 await self._namespace(key)
+            elif what == "protection":
+                await self._protection(table, key)
             else:
                 await self._definition(key)
         self._woken.clear()
@@ -129,10 +148,11 @@ class Garbage:
             if error.code not in (403, 404, 409):
                 raise
 
-    async def _change(self, place: Place, mutation: object) -> None:
+    async def _change(self, place: Place, mutation: object, *, subresource: str = "") -> None:
         target = self._target(*place)
         if target is None:
             return
+        target.subresource = subresource
         try:
             await self._writer.update(target, mutation)  # type: ignore[arg-type]
         except ApiError as error:
@@ -182,6 +202,19 @@ class Garbage:
             if not left or not blocking:
                 await self._change((table, key), _without_finalizer(FOREGROUND))
 
+    async def _protection(self, table: str, key: Key) -> None:
+        """Let a claim or volume go that nothing uses."""
+        record = self._cluster.find(table, key)
+        if record is None:
+            return
+        if table == "persistentvolumes":
+            used = load(record.raw).get("status", {}).get("phase") == "Bound"
+        else:
+            pods = self._cluster.store.table("pods").records(key[0])
+            used = any(_uses_claim(load(pod.raw), key[1]) for pod in pods if key[1].encode() in pod.raw)
+        if not used:
+            await self._change((table, key), _without_finalizer(PROTECTION[table]))
+
     async def _namespace(self, key: Key) -> None:
         """Empty a namespace that is going, then let it go."""
         name = key[1]
@@ -195,25 +228,7 @@ class Garbage:
                     await self._delete((table.name, content.key))
             left += len(table.objects.get(name, ()))
         if left == 0:
-            target = self._target("namespaces", key)
-            assert target is not None, "namespaces are built in"
-            await self.finalize_namespace(target, [])
-
-    async def finalize_namespace(self, target: Target, finalizers: list[str]) -> bytes:
-        """Set the finalizers of a namespace's spec; it goes when none are left. Raises ApiError 404."""
-        cluster = self._cluster
-        record = cluster.find("namespaces", target.key)
-        if record is None:
-            raise not_found("namespaces", "", target.key[1])
-        value = load(record.raw)
-        if finalizers:
-            value.setdefault("spec", {})["finalizers"] = finalizers
-        else:
-            value["spec"] = {}
-        metadata = value["metadata"]
-        if metadata.get("deletionTimestamp") and not finalizers and not metadata.get("finalizers"):
-            return cluster.remove(target.kind, record, value).raw
-        return cluster.put(target.kind, value, record).raw
+            await self._change(("namespaces", key), _without_content, subresource="finalize")
 
     async def _definition(self, key: Key) -> None:
         """Remove the objects of a definition that is going, then let it go."""
@@ -229,6 +244,18 @@ class Garbage:
                 await self._delete((table, content.key))
         if len(self._cluster.store.table(table)) == 0:
             await self._change((CRDS, key), _without_finalizer(CLEANUP))
+
+
+def _without_content(namespace: Json) -> Json:
+    namespace["spec"] = {}
+    return namespace
+
+
+def _uses_claim(pod: Json, name: str) -> bool:
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    volumes = pod.get("spec", {}).get("volumes") or ()
+    return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == name for volume in volumes)
 
 
 class _without_owner:  # noqa: N801  # reads as the function that it is

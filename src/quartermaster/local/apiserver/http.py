@@ -105,6 +105,8 @@ class HttpServer:
         sent = web.StreamResponse(
             status=response.status, headers={"Content-Type": response.content_type, **response.headers}
         )
+        for warning in response.warnings:
+            sent.headers.add("Warning", warning)
         sent.enable_chunked_encoding()
         async with contextlib.aclosing(stream):  # type: ignore[type-var]  # streams are async generators
             await sent.prepare(request)
@@ -149,7 +151,7 @@ def _sent(response: Response) -> web.Response:
         status=response.status,
         body=response.body,
         headers={
-            "Content-Type": response.content_type,
+            **({"Content-Type": response.content_type} if response.content_type else {}),
             "Audit-Id": "00000000-0000-0000-0000-000000000000",
             "Cache-Control": "no-cache, private",
             **response.headers,

@@ -100,6 +100,12 @@ class Kind:
         return self.list_kind or self.kind + "List"
 
 
+def group_version(api_version: str) -> tuple[str, str]:
+    """``apps/v1`` to its parts."""
+    group, _, version = api_version.rpartition("/")
+    return group, version
+
+
 _DEPRECATED = {
     "endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
@@ -164,6 +170,10 @@ class Registry:
             if (kind.group, kind.version) == wanted or (kind.custom is not None and kind.custom.storage):
                 return kind
         return served[0]
+
+    def is_builtin(self, group: str) -> bool:
+        """Whether the group is the server's own; definitions may add to it."""
+        return any(kind.custom is None for kind in self if kind.group == group)
 
     def groups(self) -> dict[str, list[str]]:
         """{group: its versions, the preferred one first}, in the order of registration."""

@@ -28,6 +28,9 @@ from quartermaster.local.apiserver.options import flag, number
 from quartermaster.local.apiserver.routes import Route
 from quartermaster.local.apiserver.transport import Channels, Handler, Request, Response
 
+THEIRS = frozenset(("log", "exec", "attach", "portforward", "proxy"))
+"""Subresources that kubelets answer."""
+
 Kubelets = Callable[[str], Handler | None]
 """From the name of a node to its kubelet's API; None if nothing listens there."""
 

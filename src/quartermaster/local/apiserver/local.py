@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from quartermaster.local.apiserver.access import MASTER
 from quartermaster.local.apiserver.admission_builtin import taint_new_node
 from quartermaster.local.apiserver.audit import AuditLog
 from quartermaster.local.apiserver.bootstrap import bootstrap
@@ -19,8 +20,10 @@ from quartermaster.local.apiserver.identity import Identity, identity, write_kub
 from quartermaster.local.apiserver.persistence import Database, store_on
 from quartermaster.local.apiserver.policies import Policies
 from quartermaster.local.apiserver.quota import install as install_quota
+from quartermaster.local.apiserver.quota_usage import QuotaUsage
 from quartermaster.local.apiserver.rbac import Rbac
-from quartermaster.local.apiserver.server import MASTER, ApiServer, Settings
+from quartermaster.local.apiserver.role_aggregation import RoleAggregation
+from quartermaster.local.apiserver.server import ApiServer, Settings
 from quartermaster.local.apiserver.webhooks import Resolve, Webhooks
 
 
@@ -57,7 +60,7 @@ class LocalApi:
             self.settings.authorizer = Rbac(cluster)
         self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
-        install_quota(self.server.admission, cluster)
+        install_quota(self.server.admission, cluster, counting=controllers)
         webhooks = Webhooks(cluster, resolve)
         self.server.admission.mutating.append(webhooks.mutate)
         self.server.admission.validating = [
@@ -79,9 +82,15 @@ class LocalApi:
         await bootstrap(self.server)
         self.server.garbage.whole = self._controllers
         self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))
+        if self._controllers:
+            aggregation = RoleAggregation(self.server.cluster)
+            aggregation.collect()
+            self._tasks.append(asyncio.create_task(aggregation.run(), name="aggregated roles"))
+            usage = QuotaUsage(self.server.cluster)
+            self._tasks.append(asyncio.create_task(usage.run(), name="usage of quotas"))
         if self._port is not None:
             self.identity = identity(self._folder)
-            self.settings.tokens = dict(self.settings.tokens) | {self.identity.token: MASTER}
+            self.server.access.tokens[self.identity.token] = MASTER
             self.http = HttpServer(self.server.handle, host=self._host, port=self._port, tls=self.identity.server_tls())
             await self.http.start()
             if self._kubeconfig is not None:

@@ -1,23 +1,29 @@
-"""Who owns which field: metadata.managedFields, and server-side apply (sigs.k8s.io/structured-merge-diff).
-
-A field set is a trie in the very form in which Kubernetes writes it (FieldsV1): ``f:name`` a field, ``k:{...}`` an
-item by keys, ``v:...`` an item of a set, ``.`` the thing itself; an empty trie is a leaf. So nothing is converted to
-read or write it.
-"""
+"""Who owns which field: metadata.managedFields, and server-side apply."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from quartermaster.local.apiserver.codec import decode, encode
-from quartermaster.local.apiserver.errors import ApiError, Cause, Json
-from quartermaster.local.apiserver.schemas import ANY, ZEROS, Field, Type
-
-Trie = dict[str, Any]
+from quartermaster.local.apiserver.errors import ApiError, Json
+from quartermaster.local.apiserver.fieldsets import (
+    Trie,
+    child,
+    compare,
+    difference,
+    difference_deep,
+    effective,
+    fields_of,
+    intersection,
+    item_key,
+    nested,
+    paths,
+    union,
+)
+from quartermaster.local.apiserver.schemas import ANY, Type
 
 _LEAF: Trie = {}
 _MOST_UPDATES = 10
+_BEFORE = "before-first-apply"
 _IGNORED = (
     "name",
     "namespace",
@@ -30,209 +36,6 @@ _IGNORED = (
     "managedFields",
     "resourceVersion",
 )
-_STRUCT_OF_ANY = Type("map", element=ANY)
-
-
-def child(type_: Type, key: str) -> tuple[Type, Field | None]:
-    """The type of a field."""
-    field = type_.fields.get(key)
-    if field is not None:
-        return field.type, field
-    return type_.element or ANY, None
-
-
-def effective(type_: Type, value: Any) -> Type:
-    """Untyped objects merge key by key, untyped lists as a whole."""
-    if type_.shape == "any" and isinstance(value, dict):
-        return _STRUCT_OF_ANY
-    return type_
-
-
-def item_key(type_: Type, item: Any) -> str:
-    """How an item of a list is named in a trie."""
-    if not type_.keys:
-        return "v:" + encode(item).decode()
-    named = {}
-    for key in sorted(type_.keys):
-        value = item.get(key, type_.key_defaults.get(key)) if isinstance(item, dict) else None
-        if value is not None:
-            named[key] = value
-    return "k:" + encode(named).decode()
-
-
-def nested(type_: Type, value: Any) -> bool:
-    """Whether a value is looked into: else it is owned whole."""
-    if type_.atomic:
-        return isinstance(value, dict) and type_.shape == "any"
-    return (isinstance(value, dict) and type_.shape in ("struct", "map", "any")) or (
-        isinstance(value, list) and type_.shape == "list"
-    )
-
-
-def fields_of(value: Any, type_: Type) -> Trie:
-    """The set of all fields of an applied configuration."""
-    type_ = effective(type_, value)
-    found: Trie = {}
-    if isinstance(value, list):
-        for item in value:
-            inner = _inside(item, type_.element or ANY)
-            found[item_key(type_, item)] = {".": {}} | inner if inner else {}
-        return found
-    for key, item in value.items():
-        of, field = child(type_, key)
-        inner = _inside(item, of)
-        if inner and field is None and type_.shape != "any" and type_ is not _STRUCT_OF_ANY:
-            inner = {".": {}} | inner
-        found[f"f:{key}"] = inner
-    return found
-
-
-def _inside(item: Any, type_: Type) -> Trie:
-    return fields_of(item, type_) if nested(type_, item) and item else {}
-
-
-def compare(old: Any, new: Any, type_: Type) -> tuple[Trie, Trie]:
-    """(added or changed, removed) from `old` to `new`; `old` None if there was nothing at all."""
-    changed: Trie = {}
-    removed: Trie = {}
-    type_ = effective(type_, new if new is not None else old)
-    if isinstance(new, list) or isinstance(old, list):
-        before = {item_key(type_, item): item for item in old or ()}
-        after = {item_key(type_, item): item for item in new or ()}
-        of = type_.element or ANY
-        for key, item in after.items():
-            _step(key, before.get(key), item, of, present=key in before, changed=changed, removed=removed)
-        for key, item in before.items():
-            if key not in after:
-                removed[key] = _all(item, of)
-        return changed, removed
-    before, after = old or {}, new or {}
-    for key, item in after.items():
-        of, field = child(type_, key)
-        was = before.get(key)
-        there = key in before
-        if not there and field is not None and old is not None:
-            # Go has written it all along: an empty struct, or null.
-            if field.embedded and field.type.shape == "struct":
-                was, there = {}, True
-            elif field.always:
-                was, there = zero_of(field), True
-        _step(f"f:{key}", was, item, of, present=there, changed=changed, removed=removed)
-    for key, item in before.items():
-        if key not in after:
-            removed[f"f:{key}"] = _all(item, child(type_, key)[0])
-    return changed, removed
-
-
-def zero_of(field: Field) -> Any:
-    """What stands where nothing was said."""
-    return ZEROS.get(field.type.shape)
-
-
-def _step(key: str, old: Any, new: Any, type_: Type, *, present: bool, changed: Trie, removed: Trie) -> None:
-    if present and old == new:
-        return
-    if not nested(type_, new) or (old is not None and not nested(type_, old)):
-        changed[key] = {}
-        return
-    inner, gone = compare(old, new, type_)
-    if not present:
-        changed[key] = {".": {}} | inner if inner else {}
-    elif inner:
-        changed[key] = inner
-    if gone:
-        removed[key] = gone
-
-
-def _all(item: Any, type_: Type) -> Trie:
-    """The thing and everything in it."""
-    if nested(type_, item) and item:
-        return {".": {}} | compare(None, item, type_)[0]
-    return {}
-
-
-def has(trie: Trie) -> bool:
-    """Whether the thing itself is in the set (leaf or dot)."""
-    return not trie or "." in trie
-
-
-def union(left: Trie, right: Trie) -> Trie:
-    """Members of either."""
-    found = dict(left)
-    for key, inner in right.items():
-        found[key] = _union(found[key], inner) if key in found else inner
-    return found
-
-
-def _union(left: Trie, right: Trie) -> Trie:
-    if not left and not right:
-        return left
-    if not left:
-        return {".": {}} | right
-    if not right:
-        return {".": {}} | left
-    return union(left, right)
-
-
-def difference(left: Trie, right: Trie) -> Trie:
-    """Members of `left` that are not in `right`."""
-    found: Trie = {}
-    for key, inner in left.items():
-        other = right.get(key)
-        if other is None:
-            found[key] = inner
-            continue
-        if not inner:
-            if not has(other):
-                found[key] = inner
-            continue
-        rest = difference({name: part for name, part in inner.items() if name != "."}, other)
-        keep = "." in inner and not has(other)
-        if rest:
-            found[key] = {".": {}} | rest if keep else rest
-        elif keep:
-            found[key] = {}
-    return found
-
-
-def intersection(left: Trie, right: Trie) -> Trie:
-    """Members of both."""
-    found: Trie = {}
-    for key, inner in left.items():
-        other = right.get(key)
-        if other is None:
-            continue
-        both = has(inner) and has(other)
-        rest = intersection(
-            {name: part for name, part in inner.items() if name != "."},
-            {name: part for name, part in other.items() if name != "."},
-        )
-        if rest:
-            found[key] = {".": {}} | rest if both else rest
-        elif both:
-            found[key] = {}
-    return found
-
-
-def paths(trie: Trie, prefix: str = "") -> Iterator[str]:
-    """Members as ``.spec.containers[name="x"].image``."""
-    for key, inner in trie.items():
-        if key == ".":
-            continue
-        path = prefix + _step_text(key)
-        if has(inner):
-            yield path
-        yield from paths(inner, path)
-
-
-def _step_text(key: str) -> str:
-    kind, _, rest = key.partition(":")
-    if kind == "f":
-        return f".{rest}"
-    if kind == "k":
-        named = decode(rest.encode())
-        return "[" + ",".join(f"{name}={encode(value).decode()}" for name, value in named.items()) + "]"
-    return f"[={rest}]"
 
 
 def _without_ignored(trie: Trie) -> Trie:
@@ -256,6 +59,27 @@ def carried(value: Json, made: Json) -> None:
         value["metadata"]["managedFields"] = entries
 
 
+def known_owners(said: Any, live: Json | None, *, subresource: str) -> list[Json]:
+    """The entries that a write starts from: those that it says itself, if it may and they are any; else those there.
+
+    An empty list, or one empty entry, is how to say: forget all owners.
+    """
+    before = list((live or {}).get("metadata", {}).get("managedFields") or ())
+    if subresource or said is None:
+        return before
+    if said in ([], [{}]):
+        return []
+    valid = all(
+        isinstance(entry, dict)
+        and entry.get("operation") in ("Apply", "Update")
+        and entry.get("apiVersion")
+        and entry.get("fieldsType") == "FieldsV1"
+        and isinstance(entry.get("fieldsV1", {}), dict)
+        for entry in said
+    )
+    return list(said) if valid else before
+
+
 def record_update(
     value: Json,
     old: Json | None,
@@ -267,13 +91,16 @@ def record_update(
     api_version: str,
     own_status: bool = True,
 ) -> None:
-    """After a write that is no apply: what changed belongs to `manager`, what went belongs to nobody."""
+    """After a write that is no apply: what changed belongs to `manager`, what went belongs to nobody.
+
+    An object whose owners are not known stays so until somebody applies to it.
+    """
     metadata = value["metadata"]
-    entries = metadata.get("managedFields")
-    if entries == [] and old is not None and old["metadata"].get("managedFields"):
-        metadata.pop("managedFields")  # the way to say: forget all owners
+    entries = known_owners(metadata.pop("managedFields", None), old, subresource=subresource)
+    if not entries and old is not None:
         return
-    entries = list(entries or ())
+    if entries:
+        metadata["managedFields"] = entries
     changed, removed = compare(old or {}, value, type_)
     changed, removed = _without_ignored(changed), _without_ignored(removed)
     if own_status and subresource != "status" and old is None:
@@ -298,14 +125,30 @@ def record_update(
     before = mine.get("fieldsV1", _LEAF) if mine else _LEAF
     fields = union(difference(before, removed) if removed else before, changed)
     if fields:
-        entry = {"manager": manager, "operation": "Update", "apiVersion": api_version, "time": now}
-        if mine is not None and fields == before:
-            entry["time"] = mine.get("time", now)
-        entry |= {"fieldsType": "FieldsV1", "fieldsV1": fields}
-        if subresource:
-            entry["subresource"] = subresource
-        kept.append(entry)
+        written = mine.get("time", now) if mine is not None and fields == before else now
+        kept.append(_entry(manager, "Update", api_version, written, fields, subresource))
     metadata["managedFields"] = _capped(kept)
+
+
+def record_own_status(value: Json, old: Json, *, type_: Type, now: str) -> None:
+    """After the server itself has written a status."""
+    record_update(
+        value,
+        old,
+        type_=type_,
+        manager="kube-apiserver",
+        subresource="status",
+        now=now,
+        api_version=str(value["apiVersion"]),
+    )
+
+
+def _entry(  # noqa: PLR0917  # the fields of an entry, in their order
+    manager: str, operation: str, api_version: str, time: str, fields: Trie, subresource: str = ""
+) -> Json:
+    entry: Json = {"manager": manager, "operation": operation, "apiVersion": api_version, "time": time}
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": fields}
+    return entry | ({"subresource": subresource} if subresource else {})
 
 
 def _capped(entries: list[Json]) -> list[Json]:
@@ -332,6 +175,7 @@ def apply(
     force: bool,
     now: str,
     api_version: str,
+    own_status: bool = True,
 ) -> Json:
     """Merge an applied configuration into the live object; raises ApiError 409 with every conflict.
 
@@ -339,7 +183,12 @@ def apply(
     someone else owns it.
     """
     entries = list((live or {}).get("metadata", {}).get("managedFields") or ())
+    if live is not None and not entries:
+        # Whoever wrote before is not known by name, but what was written is somebody's.
+        entries = [_entry(_BEFORE, "Update", api_version, now, _without_ignored(fields_of(live, type_)))]
     wanted = _without_ignored(fields_of(config, type_))
+    if own_status:
+        wanted.pop("f:spec" if subresource == "status" else "f:status", None)
     mine, others = _split(entries, manager=manager, subresource=subresource)
     last = mine.get("fieldsV1", _LEAF) if mine else _LEAF
     base: Json = live if live is not None else {"metadata": {}}
@@ -364,13 +213,9 @@ def apply(
     if conflicts and not force:
         raise conflict_of(conflicts)
     if wanted:
-        entry = {"manager": manager, "operation": "Apply", "apiVersion": api_version, "time": now}
-        if mine is not None and wanted == last and not changed and not removed:
-            entry["time"] = mine.get("time", now)
-        entry |= {"fieldsType": "FieldsV1", "fieldsV1": wanted}
-        if subresource:
-            entry["subresource"] = subresource
-        kept.append(entry)
+        same = mine is not None and wanted == last and not changed and not removed
+        written = mine.get("time", now) if mine is not None and same else now
+        kept.append(_entry(manager, "Apply", api_version, written, wanted, subresource))
     merged.setdefault("metadata", {})["managedFields"] = _capped(kept)
     return merged
 
@@ -399,9 +244,8 @@ def conflict_of(conflicts: list[tuple[Json, list[str]]]) -> ApiError:
         who = f'"{entry.get("manager", "")}"'
         if entry.get("subresource"):
             who += f' with subresource "{entry["subresource"]}"'
-        who += f" using {entry.get('apiVersion', '')}"
-        if entry.get("operation") == "Update" and entry.get("time"):
-            who += f" at {entry['time']}"
+        if entry.get("operation") == "Update":
+            who += f" using {entry.get('apiVersion', '')}"
         causes += [
             {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": field} for field in fields
         ]
@@ -456,22 +300,6 @@ def _merge_lists(live: list[Any], config: list[Any], type_: Type) -> list[Any]:
     return result
 
 
-def difference_deep(last: Trie, held: Trie) -> Trie:
-    """Members of `last` of which neither they nor anything in them is held: what is removed as a whole."""
-    found: Trie = {}
-    for key, inner in last.items():
-        if key == ".":
-            continue
-        other = held.get(key)
-        if other is None:
-            found[key] = {}
-            continue
-        rest = difference_deep(inner, other)
-        if rest:
-            found[key] = rest
-    return found
-
-
 def _pruned(value: Any, gone: Trie, type_: Type) -> Any:
     """`value` without what `gone` names; a leaf of `gone` goes with all that is in it."""
     if not gone:
@@ -497,6 +325,3 @@ def _pruned(value: Any, gone: Trie, type_: Type) -> Any:
         elif inner:
             result[key] = _pruned(item, inner, child(type_, key)[0])
     return result
-
-
-__all__ = ["Cause", "apply", "compare", "difference", "fields_of", "intersection", "merge", "record_update", "union"]

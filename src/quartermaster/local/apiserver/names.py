@@ -35,37 +35,47 @@ _VALUE_TEXT = (
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 
-PATH_NAMES = frozenset(("roles", "clusterroles", "rolebindings", "clusterrolebindings"))
-"""Plurals whose names may be anything that fits in a path (``system:node``)."""
+_KEY_TEXT = (
+    "a valid label key must "
+    + _QUALIFIED_TEXT.removeprefix("name part must ")
+    + (" with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")
+)
+"""Keys of more than two parts are told what a whole key looks like."""
+
+_RBAC = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
+_PATH_NAMES = frozenset(
+    (*(f"{name}.rbac.authorization.k8s.io" for name in _RBAC), "events", "poddisruptionbudgets.policy")
+)
+"""Tables whose names may be anything that fits in a path (``system:node``)."""
+
+_LABEL_NAMES = frozenset(("namespaces", "services", "statefulsets.apps"))
+"""Tables whose names are labels: they become host names, or parts of them."""
+
+Problems = tuple[str, ...]
 
 
-def name_problem(plural: str, name: str) -> str:
-    """What is wrong with an object's name; empty if nothing is."""
-    if plural in PATH_NAMES:
-        return path_segment_problem(name)
-    if plural == "namespaces":
-        return label_problem(name)
-    if plural == "services":
-        # Services may start with a digit since the 1123 names of 1.34.
-        return label_problem(name)
-    return subdomain_problem(name)
+def name_problems(table: str, name: str, *, prefix: bool = False) -> Problems:
+    """What is wrong with an object's name, or with the `prefix` that it is generated from."""
+    if table in _PATH_NAMES:
+        return path_segment_problems(name, prefix=prefix)
+    if prefix and len(name) > 1 and name.endswith("-"):
+        name = name[:-2] + "a"  # more will follow
+    return label_problems(name) if table in _LABEL_NAMES else subdomain_problems(name)
 
 
-def path_segment_problem(name: str) -> str:
+def path_segment_problems(name: str, *, prefix: bool = False) -> Problems:
     """Names that only have to fit in a path."""
-    if name in (".", ".."):
-        return f"may not be '{name}'"
-    for part in ("/", "%"):
-        if part in name:
-            return f"may not contain '{part}'"
-    return ""
+    if name in (".", "..") and not prefix:
+        return (f"may not be '{name}'",)
+    return tuple(f"may not contain '{part}'" for part in "/%" if part in name)
 
 
-def label_problem(name: str) -> str:
+def label_problems(name: str) -> Problems:
     """RFC 1123 label, at most 63 characters."""
-    if len(name) > 63:
-        return "must be no more than 63 characters"
-    return "" if _LABEL_1123.fullmatch(name) else _LABEL_1123_TEXT
+    found = _too_long(name, 63)
+    if _LABEL_1123.fullmatch(name):
+        return found
+    return (*found, "must not contain dots" if _SUBDOMAIN_1123.fullmatch(name) else _LABEL_1123_TEXT)
 
 
 def label_1035_problem(name: str) -> str:
@@ -75,29 +85,37 @@ def label_1035_problem(name: str) -> str:
     return "" if _LABEL_1035.fullmatch(name) else _LABEL_1035_TEXT
 
 
-def subdomain_problem(name: str) -> str:
+def subdomain_problems(name: str) -> Problems:
     """RFC 1123 subdomain, at most 253 characters."""
-    if len(name) > 253:
-        return "must be no more than 253 characters"
-    return "" if _SUBDOMAIN_1123.fullmatch(name) else _SUBDOMAIN_1123_TEXT
+    found = _too_long(name, 253)
+    return found if _SUBDOMAIN_1123.fullmatch(name) else (*found, _SUBDOMAIN_1123_TEXT)
 
 
-def label_key_problem(key: str) -> str:
+def key_problems(key: str) -> Problems:
     """``prefix/name``: keys of labels, annotations and finalizers, and resource names."""
-    prefix, slash, name = key.rpartition("/")
-    if slash and not prefix:
-        return "prefix part must be non-empty"
-    if prefix and subdomain_problem(prefix):
-        return "prefix part " + subdomain_problem(prefix)
+    *prefixes, name = key.split("/")
+    if len(prefixes) > 1:
+        return (_KEY_TEXT,)
+    found: Problems = ()
+    if prefixes:
+        found = subdomain_problems(prefixes[0]) if prefixes[0] else ("must be non-empty",)
+        found = tuple(f"prefix part {problem}" for problem in found)
     if not name:
-        return "name part must be non-empty"
-    if len(name) > 63:
-        return "name part must be no more than 63 characters"
-    return "" if _QUALIFIED.fullmatch(name) else _QUALIFIED_TEXT
+        found += ("name part must be non-empty",)
+    found += tuple(f"name part {problem}" for problem in _too_long(name, 63))
+    return found if _QUALIFIED.fullmatch(name) else (*found, _QUALIFIED_TEXT)
 
 
-def label_value_problem(value: str) -> str:
+def value_problems(value: str) -> Problems:
     """Values of labels."""
-    if len(value) > 63:
-        return "must be no more than 63 characters"
-    return "" if not value or _QUALIFIED.fullmatch(value) else _VALUE_TEXT
+    found = _too_long(value, 63)
+    return found if not value or _QUALIFIED.fullmatch(value) else (*found, _VALUE_TEXT)
+
+
+def _too_long(name: str, most: int) -> Problems:
+    return (f"must be no more than {most} characters",) if len(name) > most else ()
+
+
+def subdomain_problem(name: str) -> str:
+    """The first thing that is wrong with a subdomain."""
+    return next(iter(subdomain_problems(name)), "")

@@ -19,13 +19,43 @@ _NAMES = {"struct": "object", "map": "object", "list": "array"}
 
 
 class Mismatch(ValueError):
-    """A value of the wrong type: `path` inside the object, `found` in JSON terms, `wanted`."""
+    """A value of the wrong type: `path` inside the object, `found` in JSON terms, `wanted` in Go's."""
 
     def __init__(self, path: str, found: str, wanted: str) -> None:
         super().__init__(path)
         self.path = path.lstrip(".")
         self.found = found
         self.wanted = wanted
+        self.holder = ""
+        """The innermost struct around it."""
+        self.fields: list[str] = []
+        """The fields that lead to it: neither keys of maps nor places in lists."""
+
+    def inside(self, field: str, type_: Type) -> None:
+        """Note one more struct around it."""
+        self.fields.insert(0, field)
+        self.holder = self.holder or type_.name.rpartition(".")[2]
+
+    @property
+    def text(self) -> str:
+        """What Go's decoder says."""
+        if not self.found:
+            return self.wanted
+        where = f"{self.holder}.{'.'.join(self.fields)}"
+        return f"json: cannot unmarshal {self.found} into Go struct field {where} of type {self.wanted}"
+
+    @property
+    def conversion(self) -> str:
+        """What Go says when the same value comes out of a map instead of JSON."""
+        if not self.found:
+            return self.wanted
+        found = {"object": "map", "array": "slice", "number": "int64"}.get(self.found, self.found)
+        if self.wanted.startswith(("map[", "[]")):
+            return f"cannot restore {'map' if self.wanted[0] == 'm' else 'slice'} from {found}"
+        if self.wanted in ("string", "bool", "int32", "float64"):
+            simple = found == "int64" and self.wanted == "string"
+            return f"cannot convert {found} to {self.wanted}" if simple else f"unrecognized type: {self.wanted}"
+        return f"cannot restore struct from: {found}"
 
 
 def normalize(value: Json, type_: Type, *, whole: bool = True) -> list[str]:
@@ -43,28 +73,33 @@ def normalize(value: Json, type_: Type, *, whole: bool = True) -> list[str]:
 def _struct(value: Json, type_: Type, path: str, unknown: list[str]) -> None:
     fields = type_.fields
     drop: list[str] = []
-    for key, item in value.items():
-        field = fields.get(key)
-        if field is None:
-            if not type_.preserve:
-                unknown.append(f"{path}.{key}".lstrip("."))
+    key = ""
+    try:
+        for key, item in value.items():
+            field = fields.get(key)
+            if field is None:
+                if not type_.preserve:
+                    unknown.append(f"{path}.{key}".lstrip("."))
+                    drop.append(key)
+                continue
+            if item is None:
                 drop.append(key)
-            continue
-        if item is None:
-            drop.append(key)
-            continue
-        shape = field.type.shape
-        if shape in _TEXT:
-            if type(item) is not str:
-                raise Mismatch(f"{path}.{key}", json_type(item), "string")
-            if not item and field.omit_zero:
+                continue
+            shape = field.type.shape
+            if shape in _TEXT:
+                if type(item) is not str:
+                    _scalar(item, shape, f"{path}.{key}")
+                if not item and field.omit_zero:
+                    drop.append(key)
+                continue
+            kept = _value(item, field.type, f"{path}.{key}", unknown)
+            if kept is not item:
+                value[key] = kept  # keys stay as they are, so the iteration stands
+            if not kept and shape != "struct" and field.omit_zero and shape != "any":
                 drop.append(key)
-            continue
-        kept = _value(item, field.type, f"{path}.{key}", unknown)
-        if kept is not item:
-            value[key] = kept  # keys stay as they are, so the iteration stands
-        if not kept and shape != "struct" and field.omit_zero and shape != "any":
-            drop.append(key)
+    except Mismatch as wrong:
+        wrong.inside(key, type_)
+        raise
     for key in drop:
         del value[key]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from quartermaster.local.apiserver import openapi_protobuf
 from quartermaster.local.apiserver.codec import encode, load
-from quartermaster.local.apiserver.errors import Json, no_such_path
+from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind, Registry
 from quartermaster.local.apiserver.shipped import kubernetes_version, shipped
 
@@ -38,12 +38,9 @@ class OpenApi:
             paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
         return {"paths": paths}
 
-    def document(self, path: str) -> bytes:
-        """``GET /openapi/v3/PATH``; raises ApiError 404."""
-        found = self._current().get(path)
-        if found is None:
-            raise no_such_path()
-        return found
+    def document(self, path: str) -> bytes | None:
+        """``GET /openapi/v3/PATH``; None if there is none."""
+        return self._current().get(path)
 
     def _current(self) -> dict[str, bytes]:
         if self._generation != self._registry.generation:

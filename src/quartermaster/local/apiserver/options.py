@@ -51,14 +51,15 @@ class ListOptions:
         text = query.get("resourceVersion", "")
         initial = flag(query, "sendInitialEvents")
         _check_match(query, watch=watch, match=match, text=text)
-        if text and not text.isdecimal():
-            raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        proceed = "" if watch else query.get("continue", "")
+        if proceed and text not in ("", "0"):
+            raise bad_request("specifying resource version is not allowed when using continue")
         return cls(
             labels=query.get("labelSelector", ""),
             fields=query.get("fieldSelector", ""),
             limit=max(0, number(query, "limit") or 0),
-            proceed=query.get("continue", ""),
-            revision=int(text) if text else None,
+            proceed=proceed,
+            revision=_listed(text) if not watch else revision_of(text),
             match=match,
             watch=watch,
             bookmarks=flag(query, "allowWatchBookmarks"),
@@ -68,6 +69,27 @@ class ListOptions:
 
 
 _ANY = ListOptions()
+
+
+def revision_of(text: str) -> int | None:
+    """A resourceVersion; None if none is said. Raises ApiError 500: the real server says no other to GET and WATCH."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal():
+        raise ApiError(500, "", f"resourceVersion: {_unparsed(text)}")
+    return int(text)
+
+
+def _listed(text: str) -> int | None:
+    """The same of a LIST, whose code is 400."""
+    try:
+        return revision_of(text)
+    except ApiError as error:
+        raise bad_request(f"invalid resource version: {error.message}") from None
+
+
+def _unparsed(text: str) -> str:
+    return f"Invalid value: {shown(text)}: strconv.ParseUint: parsing {shown(text)}: invalid syntax"
 
 
 def _check_match(query: Mapping[str, str], *, watch: bool, match: str, text: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from quartermaster.local.apiserver.errors import ApiError, Json, bad_request
+from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, unprocessable
+from quartermaster.local.apiserver.quoting import go_text
 from quartermaster.local.apiserver.schemas import ANY, Field, Type
 
 _DIRECTIVE = "$patch"
@@ -21,9 +22,12 @@ _DELETE = "$deleteFromPrimitiveList/"
 def json_patch(value: Any, operations: Any) -> Any:
     """Apply RFC 6902 operations; raises ApiError 400 or 422."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     if len(operations) > 10_000:
-        raise ApiError(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
+        text = f"The allowed maximum operations in a JSON patch is 10000, got {len(operations)}"
+        raise ApiError(413, "RequestEntityTooLarge", text)
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
             raise bad_request("error decoding patch: an operation is an object with op and path")
@@ -35,7 +39,7 @@ def _operate(value: Any, operation: Json) -> Any:
     name, path = operation.get("op"), _pointer(operation["path"])
     if name == "test":
         if _get(value, path) != operation.get("value"):
-            raise _unprocessable(f"testing value {operation['path']} failed: test failed")
+            raise unprocessable()
         return value
     if name == "remove":
         _take(value, path)
@@ -51,7 +55,7 @@ def _operate(value: Any, operation: Json) -> Any:
         source = _pointer(str(operation.get("from", "")))
         item = _take(value, source) if name == "move" else deepcopy(_get(value, source))
         return _set(value, path, item, insert=True)
-    raise _unprocessable(f"Unexpected kind: {name}")
+    raise unprocessable()
 
 
 def _pointer(path: str) -> list[str]:
@@ -66,11 +70,11 @@ def _index(items: list[Any], part: str, *, end: bool) -> int:
     try:
         number = int(part)
     except ValueError:
-        raise _unprocessable(f"invalid array index: {part}") from None
+        raise unprocessable() from None
     if number < 0:
         number += len(items)
     if not 0 <= number < len(items) + end:
-        raise _unprocessable(f"Unable to access invalid index: {part}: invalid index referenced")
+        raise unprocessable()
     return number
 
 
@@ -81,21 +85,19 @@ def _get(value: Any, path: list[str]) -> Any:
         elif isinstance(value, list):
             value = value[_index(value, part, end=False)]
         else:
-            raise _unprocessable(
-                f"the server rejected our request due to an error in our request: missing path {'/'.join(path)}"
-            )
+            raise unprocessable()
     return value
 
 
 def _take(value: Any, path: list[str]) -> Any:
     if not path:
-        raise _unprocessable("cannot remove the whole document")
+        raise unprocessable()
     parent = _get(value, path[:-1])
     if isinstance(parent, dict) and path[-1] in parent:
         return parent.pop(path[-1])
     if isinstance(parent, list):
         return parent.pop(_index(parent, path[-1], end=False))
-    raise _unprocessable(f"Unable to remove nonexistent key: {path[-1]}: missing value")
+    raise unprocessable()
 
 
 def _set(value: Any, path: list[str], item: Any, *, insert: bool) -> Any:
@@ -111,12 +113,8 @@ def _set(value: Any, path: list[str], item: Any, *, insert: bool) -> Any:
         else:
             parent[number] = item
     else:
-        raise _unprocessable(f"add operation does not apply: doc is missing path: {'/'.join(path)}: missing value")
+        raise unprocessable()
     return value
-
-
-def _unprocessable(text: str) -> ApiError:
-    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {text}")
 
 
 def json_diff(old: Any, new: Any, path: str = "") -> list[Json]:
@@ -182,7 +180,7 @@ def _merge_map(value: Json, patch: Json, type_: Type) -> Json:
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise bad_request(f"Unknown patch type: {directive}")
+        raise ApiError(500, "", f"unknown patch type: {go_text(directive)} in map: {go_text(patch)}")
     retained = patch.get(_RETAIN)
     if isinstance(retained, list):
         for key in [key for key in value if key not in retained]:
@@ -232,7 +230,7 @@ def _merge_list(base: Any, patch: list[Any], field: Field) -> list[Any]:
         directive = item.get(_DIRECTIVE)
         name = item.get(key)
         if name is None:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise ApiError(500, "", f"map: {go_text(item)} does not contain declared merge key: {key}")
         at = next((n for n, old in enumerate(items) if isinstance(old, dict) and old.get(key) == name), None)
         if directive == "delete":
             items = [old for old in items if not (isinstance(old, dict) and old.get(key) == name)]

@@ -6,12 +6,16 @@ An eviction is a delete that a PodDisruptionBudget may refuse (429). What a kube
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter
 from quartermaster.local.apiserver.errors import ApiError, Json, bad_request, conflict, not_found
 from quartermaster.local.apiserver.selectors import from_object, matches
+from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.writing import Target
 
@@ -38,8 +42,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     metadata, spec = pod["metadata"], pod["spec"]
     said = (body.get("metadata") or {}).get("uid")
     if said and said != record.uid:
-        why = f"Precondition failed: UID in precondition: {said}, UID in object meta: {record.uid}"
-        raise conflict("pods/binding", "", name, why)
+        raise conflict("pods", "", name, uid_mismatch(target.kind, target.key, str(said), record.uid))
     if metadata.get("deletionTimestamp"):
         raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec.get("nodeName"):
@@ -47,7 +50,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     if spec.get("schedulingGates"):
         raise conflict("pods/binding", "", name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
-    _take_topology(cluster, metadata, node)
+    take_topology(cluster, metadata, node)
     annotations = (body.get("metadata") or {}).get("annotations")
     if annotations:
         metadata.setdefault("annotations", {}).update(annotations)
@@ -64,7 +67,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
         cluster.put(kind, pod, record)
 
 
-def _take_topology(cluster: Cluster, metadata: Json, node: str) -> None:
+def take_topology(cluster: Cluster, metadata: Json, node: str) -> None:
     """A pod is labelled with the zone and region of its node."""
     record = cluster.find("nodes", ("", node))
     labels = record.labels if record is not None else {}
@@ -74,7 +77,7 @@ def _take_topology(cluster: Cluster, metadata: Json, node: str) -> None:
 
 
 async def evict(cluster: Cluster, admission: Admission, deleter: Deleter, target: Target, body: Json) -> None:
-    """Delete a pod unless a budget forbids it; raises ApiError 404, 429 or 500."""
+    """Delete a pod unless a budget forbids it; raises ApiError 404, 409, 429 or 500."""
     if (body.get("metadata") or {}).get("name", target.key[1]) != target.key[1]:
         raise bad_request("name in URL does not match name in Eviction object")
     record = cluster.find("pods", target.key)
@@ -82,11 +85,35 @@ async def evict(cluster: Cluster, admission: Admission, deleter: Deleter, target
         raise not_found("pods", "", target.key[1])
     pod = load(record.raw)
     options = DeleteOptions.of(body.get("deleteOptions") or {})
+    options = replace(options, dry_run=options.dry_run or target.options.dry_run)
     operation = Operation("CREATE", target.kind, "eviction", target.key, body, None, target.user, target.options)
     await admission.validate(operation)
     if _budgeted(pod):
         _take(cluster, target, pod, record, dry_run=options.dry_run)
+    if not options.dry_run:
+        options = _say_why(cluster, deleter, target, options)
     await deleter.delete(target, options)
+
+
+def _say_why(cluster: Cluster, deleter: Deleter, target: Target, options: DeleteOptions) -> DeleteOptions:
+    """Tell those who look after the pod; what is asked of its revision is asked now, because this changes it."""
+    record = cluster.find("pods", target.key)
+    if record is None:
+        raise not_found("pods", "", target.key[1])
+    deleter.check(target, record, options)
+    pod = load(record.raw)
+    reason = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": cluster.now(),
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    }
+    conditions = pod["status"].get("conditions") or []
+    pod["status"]["conditions"] = [item for item in conditions if item["type"] != reason["type"]] + [reason]
+    cluster.put(target.kind, pod, record)
+    return replace(options, revision="")
 
 
 def _budgeted(pod: Json) -> bool:
@@ -108,7 +135,7 @@ def _take(cluster: Cluster, target: Target, pod: Json, record: Record, *, dry_ru
     if len(found) > 1:
         raise ApiError(
             500,
-            "InternalError",
+            "",
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
         )
     candidate, budget = found[0]
@@ -119,15 +146,37 @@ def _take(cluster: Cluster, target: Target, pod: Json, record: Record, *, dry_ru
         return
     name = candidate.key[1]
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        raise _too_many(f"The disruption budget {name} is still being processed by the server.", budget, retry=10)
+        raise _too_many(f"The disruption budget {name} is still being processed by the server.", retry=10)
     if status.get("disruptionsAllowed", 0) <= 0:
         wanted, healthy = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
         needs = f"The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
-        raise _too_many(needs, budget, retry=0)
-    if not dry_run:
-        status["disruptionsAllowed"] -= 1
-        status.setdefault("disruptedPods", {})[target.key[1]] = cluster.now()
-        cluster.put(kind, budget, candidate)
+        raise _too_many(needs, retry=0)
+    if dry_run:
+        return
+    status["disruptionsAllowed"] -= 1
+    if not status["disruptionsAllowed"]:
+        _say_none_left(budget, cluster.now())
+    status.setdefault("disruptedPods", {})[target.key[1]] = cluster.now()
+    type_ = cluster.schemas.of(kind.gvk)
+    assert type_ is not None, "budgets are built in"
+    managers.record_own_status(budget, load(candidate.raw), type_=type_, now=cluster.now())
+    cluster.put(kind, budget, candidate)
+
+
+def _say_none_left(budget: Json, now: str) -> None:
+    told = {
+        "type": "DisruptionAllowed",
+        "status": "False",
+        "observedGeneration": budget["status"].get("observedGeneration", 0),
+        "lastTransitionTime": now,
+        "reason": "InsufficientPods",
+        "message": "",
+    }
+    conditions = budget["status"].get("conditions") or []
+    known = next((item for item in conditions if item["type"] == told["type"]), None)
+    if known is not None and known["status"] == "False":
+        told["lastTransitionTime"] = known["lastTransitionTime"]
+    budget["status"]["conditions"] = [item for item in conditions if item is not known] + [told]
 
 
 def _ready(pod: Json) -> bool:
@@ -135,8 +184,7 @@ def _ready(pod: Json) -> bool:
     return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 
 
-def _too_many(message: str, budget: Json, *, retry: int) -> ApiError:
-    del budget
+def _too_many(message: str, *, retry: int) -> ApiError:
     return ApiError(
         429,
         "TooManyRequests",

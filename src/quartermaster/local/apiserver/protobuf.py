@@ -2,7 +2,7 @@ r"""Protobuf bodies of client-go: ``k8s\0``, an envelope, and a message of a pub
 
 Decoded by a table of field numbers made from the published .proto files. Go writes every plain field, zero or not,
 and pointers only when set: the table says which is which, so the result is what the same object would be in JSON.
-Answers are never protobuf: every client that sends it reads JSON too.
+protobuf_encoder.py is the way back, for clients that read nothing else.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from quartermaster.local.apiserver.codec import decode, micro_timestamp, timestamp
-from quartermaster.local.apiserver.errors import Json, bad_request
+from quartermaster.local.apiserver.errors import Json, bad_request, not_acceptable_kind
+from quartermaster.local.apiserver.protobuf_encoder import META, Encoder, delimited
 from quartermaster.local.apiserver.shipped import shipped
 
 MAGIC = b"k8s\x00"
 
-_META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _PACKAGES = {
     "": "k8s.io.api.core",
-    "meta.k8s.io": "k8s.io.apimachinery.pkg.apis.meta",
     "apiextensions.k8s.io": "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions",
     "apiregistration.k8s.io": "k8s.io.kube_aggregator.pkg.apis.apiregistration",
 }
@@ -29,15 +28,16 @@ _META_KINDS = frozenset(("DeleteOptions", "CreateOptions", "UpdateOptions", "Pat
 
 
 class Protobuf:
-    """The decoder; reads its table at the first message."""
+    """Both directions; the table is read at the first message."""
 
     def __init__(self) -> None:
         self._messages: dict[str, dict[str, list[str]]] | None = None
+        self._encoder = Encoder(self._table)
 
     def decode(self, raw: bytes) -> Json:
         """An object with kind and apiVersion; raises ApiError 400."""
         if not raw.startswith(MAGIC):
-            raise bad_request("provided data does not appear to be a protobuf message, expected prefix k8s\\x00")
+            raise bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
         try:
             envelope = dict(_fields(memoryview(raw)[len(MAGIC) :]))
             type_meta = {number: bytes(value).decode() for number, value in _fields(envelope.get(1, b""))}
@@ -51,10 +51,27 @@ class Protobuf:
             raise bad_request(f"unable to decode protobuf: {wrong}") from None
         return {"kind": kind, "apiVersion": api_version} | value
 
+    def encode(self, value: Json) -> bytes:
+        """The envelope and the message of an object; raises ApiError 406 if its kind has no message."""
+        api_version, kind = value.get("apiVersion", ""), value.get("kind", "")
+        try:
+            content = self._encoder.message(self._name(api_version, kind), value)
+        except ValueError:
+            raise not_acceptable_kind(kind) from None
+        meta = delimited(1, api_version.encode()) + delimited(2, kind.encode())
+        return MAGIC + delimited(1, meta) + delimited(2, content) + delimited(3, b"") + delimited(4, b"")
+
+    def event(self, kind: bytes, value: Json) -> bytes:
+        """One event of a watch, behind its length."""
+        content = delimited(1, kind) + delimited(2, delimited(1, self.encode(value)))
+        return len(content).to_bytes(4, "big") + content
+
     def _name(self, api_version: str, kind: str) -> str:
         if kind in _META_KINDS:
-            return f"{_META}.{kind}"
+            return f"{META}.{kind}"
         group, _, version = api_version.rpartition("/")
+        if group == "meta.k8s.io":
+            return f"{META}.{kind}"
         package = _PACKAGES.get(group) or f"k8s.io.api.{group.split('.')[0]}"
         return f"{package}.{version}.{kind}"
 
@@ -116,7 +133,7 @@ class Protobuf:
     def _known(self, short: str, kind: str, item: Any) -> Any:
         if short == "Quantity":
             return bytes(dict(_fields(item)).get(1, b"0")).decode() or "0"
-        if kind in (f"{_META}.Time", f"{_META}.MicroTime"):
+        if kind in (f"{META}.Time", f"{META}.MicroTime"):
             parts = dict(_fields(item))
             seconds = self._value("int64", parts.get(1, 0))
             if not parts or seconds <= -62135596800:
@@ -128,7 +145,7 @@ class Protobuf:
         if short in ("FieldsV1", "RawExtension", "JSON"):
             raw = bytes(dict(_fields(item)).get(1, b""))
             return decode(raw) if raw else None
-        if short == "Duration" and kind.startswith(_META):
+        if short == "Duration" and kind.startswith(META):
             return f"{self._value('int64', dict(_fields(item)).get(1, 0)) / 1e9:g}s"
         if short in ("JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray"):
             return self._either(short, kind, item)

@@ -1,8 +1,9 @@
 """ResourceQuota and LimitRange: what a namespace may hold, and what a container gets when it does not say.
 
 Usage is counted from the objects themselves when a quota is asked, so it cannot drift; ``status.used`` of the quota is
-written along with the object that changed it. Scopes understood: Terminating, NotTerminating, BestEffort, NotBestEffort
-and PriorityClass by name.
+written along with the object that adds to it (quota_usage.py lowers it). Without a controller manager's share there is
+only what the status says, as in a bare API server. Scopes understood: Terminating, NotTerminating, BestEffort,
+NotBestEffort and PriorityClass by name.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
+from quartermaster.local.apiserver import managers
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.defaults import qos_class
+from quartermaster.local.apiserver.defaults_pods import qos_class
 from quartermaster.local.apiserver.errors import Json, forbidden
 from quartermaster.local.apiserver.quantity import canonical, parse
+from quartermaster.local.apiserver.store import Record
 
 _COUNTED = {
     "pods": "pods",
@@ -28,9 +31,9 @@ _COUNTED = {
 }
 
 
-def install(admission: Admission, cluster: Cluster) -> None:
-    """Add both plugins."""
-    limits, quotas = _Limits(cluster), _Quotas(cluster)
+def install(admission: Admission, cluster: Cluster, *, counting: bool = True) -> None:
+    """Add both plugins. `counting`: find out what is used, which is a controller manager's work."""
+    limits, quotas = _Limits(cluster), _Quotas(cluster, counting=counting)
     admission.mutating.append(limits.fill)
     admission.validating += [limits.check, quotas.check]
 
@@ -39,23 +42,40 @@ class _Limits:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def _ranges(self, operation: Operation) -> list[Json]:
+    def _records(self, operation: Operation) -> list[Record]:
         if operation.kind.table != "pods" or operation.verb != "CREATE" or operation.subresource:
             return []
-        records = self._cluster.store.table("limitranges").records(operation.key[0])
+        return list(self._cluster.store.table("limitranges").records(operation.key[0]))
+
+    def _ranges(self, operation: Operation) -> list[Json]:
+        records = self._records(operation)
         return [limit for record in records for limit in load(record.raw).get("spec", {}).get("limits") or ()]
 
     def fill(self, operation: Operation) -> None:
-        """Give containers the limits and requests that they do not say."""
-        for limit in self._ranges(operation):
-            if limit.get("type") != "Container":
-                continue
-            for container in _containers(operation.value):
-                resources = container.setdefault("resources", {})
-                for group, usual in (("limits", limit.get("default")), ("requests", limit.get("defaultRequest"))):
-                    for name, amount in (usual or {}).items():
-                        resources.setdefault(group, {}).setdefault(name, amount)
+        """Give containers the limits and requests that they do not say, and note that it was done."""
+        for record in self._records(operation):
+            given = self._given(operation.value, load(record.raw))
+            if given:
+                annotations = operation.value["metadata"].setdefault("annotations", {})
+                annotations["kubernetes.io/limit-ranger"] = f"LimitRanger plugin set: {'; '.join(given)}"
             operation.value["status"]["qosClass"] = qos_class(operation.value["spec"])
+
+    def _given(self, pod: Json, limit_range: Json) -> list[str]:
+        usual: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
+        for limit in limit_range.get("spec", {}).get("limits") or ():
+            if limit.get("type") == "Container":
+                usual["requests"] |= limit.get("defaultRequest") or {}
+                usual["limits"] |= limit.get("default") or {}
+        said = []
+        for group, what in (("containers", "container"), ("initContainers", "init container")):
+            for container in pod.get("spec", {}).get(group) or ():
+                resources = container.setdefault("resources", {})
+                for name, amounts in usual.items():
+                    new = sorted(amounts.keys() - resources.get(name, {}).keys())
+                    if new:
+                        resources.setdefault(name, {}).update({key: amounts[key] for key in new})
+                        said.append(f"{', '.join(new)} {name[:-1]} for {what} {container.get('name', '')}")
+        return said
 
     def check(self, operation: Operation) -> None:
         """Refuse what is outside a range."""
@@ -105,8 +125,9 @@ def _outside(limit: Json, resources: Json, kind: str) -> list[str]:
 
 
 class _Quotas:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, counting: bool) -> None:
         self._cluster = cluster
+        self._counting = counting
 
     def check(self, operation: Operation) -> None:
         """Refuse what would exceed a quota, and write down what is used."""
@@ -119,12 +140,12 @@ class _Quotas:
         asked = usage_of(operation.kind.table, operation.value)
         for record in list(table.records(namespace)):
             quota = load(record.raw)
-            hard = quota.get("spec", {}).get("hard") or {}
+            hard = self._hard(quota)
             wanted = {name: asked[name] for name in hard if name in asked}
             if not wanted or not _in_scope(quota, operation):
                 continue
             self._demands(operation, quota, hard)
-            used = self._used(namespace, quota)
+            used = _used(self._cluster, namespace, quota) if self._counting else self._told(operation, quota, wanted)
             over = {
                 name: amount
                 for name, amount in wanted.items()
@@ -143,8 +164,26 @@ class _Quotas:
                 total = {name: used.get(name, Fraction(0)) + wanted.get(name, Fraction(0)) for name in hard}
                 quota["status"] = {"hard": hard, "used": {name: _text(amount) for name, amount in total.items()}}
                 kind = self._cluster.registry.stored("resourcequotas")
+                type_ = self._cluster.schemas.of("/v1/ResourceQuota")
                 assert kind is not None, "quotas are built in"
+                assert type_ is not None, "quotas are built in"
+                managers.record_own_status(quota, load(record.raw), type_=type_, now=self._cluster.now())
                 self._cluster.put(kind, quota, record)
+
+    def _hard(self, quota: Json) -> Json:
+        """What may be used at most: what is counted, is counted by the status."""
+        found: Json = quota.get("spec" if self._counting else "status", {}).get("hard") or {}
+        return found
+
+    def _told(self, operation: Operation, quota: Json, wanted: Iterable[str]) -> dict[str, Fraction]:
+        """What somebody else has found to be used; raises ApiError 403 if nobody has yet."""
+        used = quota.get("status", {}).get("used") or {}
+        missing = sorted(name for name in wanted if name not in used)
+        if missing:
+            kind, name = operation.kind, quota["metadata"]["name"]
+            why = f"status unknown for quota: {name}, resources: {','.join(missing)}"
+            raise forbidden(kind.plural, kind.group, operation.key[1], why)
+        return {name: parse(str(amount)) for name, amount in used.items()}
 
     def _demands(self, operation: Operation, quota: Json, hard: Json) -> None:
         """A quota on cpu or memory makes every container say how much."""
@@ -164,20 +203,27 @@ class _Quotas:
                 "pods", "", operation.key[1], f"failed quota: {quota['metadata']['name']}: must specify {text}"
             )
 
-    def _used(self, namespace: str, quota: Json) -> dict[str, Fraction]:
-        hard = quota["spec"]["hard"]
-        found: dict[str, Fraction] = {}
-        for table in list(self._cluster.store.tables.values()):
-            if table.name not in _COUNTED and f"count/{table.name}" not in hard:
+
+def status_of(cluster: Cluster, namespace: str, quota: Json) -> Json:
+    """The status of a quota as things are."""
+    hard, used = quota.get("spec", {}).get("hard") or {}, _used(cluster, namespace, quota)
+    return {"hard": hard, "used": {name: _text(used.get(name, Fraction(0))) for name in hard}}
+
+
+def _used(cluster: Cluster, namespace: str, quota: Json) -> dict[str, Fraction]:
+    hard = quota.get("spec", {}).get("hard") or {}
+    found: dict[str, Fraction] = {}
+    for table in list(cluster.store.tables.values()):
+        if table.name not in _COUNTED and f"count/{table.name}" not in hard:
+            continue
+        for record in table.records(namespace):
+            value = load(record.raw)
+            if table.name == "pods" and not scoped(quota, value):
                 continue
-            for record in table.records(namespace):
-                value = load(record.raw)
-                if table.name == "pods" and not scoped(quota, value):
-                    continue
-                for name, amount in usage_of(table.name, value).items():
-                    if name in hard:
-                        found[name] = found.get(name, Fraction(0)) + amount
-        return found
+            for name, amount in usage_of(table.name, value).items():
+                if name in hard:
+                    found[name] = found.get(name, Fraction(0)) + amount
+    return found
 
 
 def usage_of(table: str, value: Json) -> dict[str, Fraction]:

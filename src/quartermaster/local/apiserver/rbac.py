@@ -1,12 +1,13 @@
 """Role-based access control: roles and bindings, read from the store when they changed.
 
-Members of system:masters may do everything, as with the real server; everyone else what a role says that is bound to
-them.
+Nobody is known here by name but system:masters, whose members may do everything: what others may from the start is
+said by the roles and bindings that every cluster has (bootstrap.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from quartermaster.local.apiserver.cluster import Cluster
@@ -17,23 +18,16 @@ from quartermaster.local.apiserver.transport import User
 _GROUP = "rbac.authorization.k8s.io"
 _TABLES = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
 _ACCOUNT = "system:serviceaccount:"
+_RULE = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
 
-DISCOVERY: list[Json] = [
-    {
-        "verbs": ["get"],
-        "nonResourceURLs": [
-            *("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz"),
-            *("/version", "/version/"),
-        ],
-    },
-    {
-        "verbs": ["create"],
-        "apiGroups": ["authorization.k8s.io"],
-        "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-    },
-    {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
-]
-"""What every authenticated user may: system:discovery and system:basic-user."""
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """What one binding gives one subject, in a namespace or (empty) everywhere; `source` says which it is."""
+
+    namespace: str
+    rules: list[Json]
+    source: str
 
 
 class Rbac:
@@ -42,27 +36,27 @@ class Rbac:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._version: tuple[int, ...] = ()
-        self._roles: dict[tuple[str, str], list[Json]] = {}
-        self._bindings: list[tuple[str, Json]] = []
+        self._grants: dict[tuple[str, str], list[_Grant]] = {}
 
     def allows(self, user: User, attributes: Json) -> tuple[bool, str]:
         """(whether, why). `attributes` as in a SubjectAccessReview."""
         if "system:masters" in user.groups:
             return True, ""
-        for rule, _ in self._rules(user, attributes.get("namespace", "")):
-            if _permits(rule, attributes):
-                return True, ""
+        for grant in self._of(user, attributes.get("namespace", "")):
+            if any(_permits(rule, attributes) for rule in grant.rules):
+                return True, f"RBAC: allowed by {grant.source}"
         return False, ""
 
     def rules(self, user: User, namespace: str) -> tuple[list[Json], list[Json]]:
         """Resource rules and non-resource rules of a user in a namespace."""
-        if "system:masters" in user.groups:
-            everything = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-            return everything, [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
         resource: list[Json] = []
         other: list[Json] = []
-        for rule, _ in self._rules(user, namespace):
-            (other if rule.get("nonResourceURLs") else resource).append(rule)
+        for grant in self._of(user, namespace):
+            for rule in grant.rules:
+                said = {name: rule[name] for name in _RULE if rule.get(name)}
+                into = other if rule.get("nonResourceURLs") else resource
+                if said not in into:
+                    into.append(said)
         return resource, other
 
     def covers(self, user: User, namespace: str, rule: Json) -> bool:
@@ -83,20 +77,12 @@ class Rbac:
                             return False
         return True
 
-    def _rules(self, user: User, namespace: str) -> Iterator[tuple[Json, str]]:
+    def _of(self, user: User, namespace: str) -> Iterator[_Grant]:
         self._refresh()
-        if "system:authenticated" in user.groups:
-            for rule in DISCOVERY:
-                yield rule, ""
-        for where, binding in self._bindings:
-            if where not in ("", namespace) or not any(
-                _is(subject, user, where) for subject in binding.get("subjects") or ()
-            ):
-                continue
-            reference = binding.get("roleRef") or {}
-            place = "" if reference.get("kind") == "ClusterRole" else where
-            for rule in self._roles.get((place, reference.get("name", "")), ()):
-                yield rule, where
+        for subject in (("User", user.name), *(("Group", group) for group in user.groups)):
+            for grant in self._grants.get(subject, ()):
+                if grant.namespace in ("", namespace):
+                    yield grant
 
     def _refresh(self) -> None:
         tables = [self._cluster.store.table(f"{name}.{_GROUP}") for name in _TABLES]
@@ -104,22 +90,32 @@ class Rbac:
         if version == self._version:
             return
         roles, cluster_roles, bindings, cluster_bindings = tables
-        self._roles = {
+        rules = {
             record.key: load(record.raw).get("rules") or [] for record in [*roles.records(), *cluster_roles.records()]
         }
-        self._bindings = [
-            (record.key[0], load(record.raw)) for record in [*cluster_bindings.records(), *bindings.records()]
-        ]
+        self._grants = {}
+        for record in [*cluster_bindings.records(), *bindings.records()]:
+            binding, (where, name) = load(record.raw), record.key
+            reference = binding.get("roleRef") or {}
+            place = "" if reference.get("kind") == "ClusterRole" else where
+            granted = rules.get((place, reference.get("name", "")))
+            if granted is None:
+                continue
+            kind, full = ("RoleBinding", f"{name}/{where}") if where else ("ClusterRoleBinding", name)
+            role = f'{kind} "{full}" of {reference.get("kind")} "{reference.get("name")}"'
+            for subject in binding.get("subjects") or ():
+                key, said = _subject(subject, where)
+                self._grants.setdefault(key, []).append(_Grant(where, granted, f"{role} to {said}"))
         self._version = version
 
 
-def _is(subject: Json, user: User, namespace: str) -> bool:
-    kind, name = subject.get("kind"), subject.get("name", "")
-    if kind == "Group":
-        return name in user.groups
-    if kind == "ServiceAccount":
-        return user.name == f"{_ACCOUNT}{subject.get('namespace') or namespace}:{name}"
-    return kind == "User" and user.name == name
+def _subject(subject: Json, namespace: str) -> tuple[tuple[str, str], str]:
+    """Under which kind and name a subject asks, and how it is shown."""
+    kind, name = subject.get("kind", ""), subject.get("name", "")
+    if kind != "ServiceAccount":
+        return (kind, name), f'{kind} "{name}"'
+    where = subject.get("namespace") or namespace
+    return ("User", f"{_ACCOUNT}{where}:{name}"), f'{kind} "{name}/{where}"'
 
 
 def _has(items: Any, value: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from quartermaster.local.apiserver.views import View
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _BATCH = 512
+_BEFORE_END = 2.0
+"""Seconds before the end of a watch at which it gets a last bookmark, if it lasts that long."""
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class Filter:
 
     namespace: str | None
     accepts: Callable[[Record], bool] | None
+    after: int = 0
+    """For a watch from a revision that has not been yet."""
 
     @classmethod
     def of(cls, kind: Kind, namespace: str, options: ListOptions) -> Filter:
@@ -52,9 +57,11 @@ class Filter:
         return self.accepts is None or self.accepts(record)
 
 
-def get(cluster: Cluster, view: View, key: Key) -> bytes:
-    """One object; raises ApiError 404."""
+def get(cluster: Cluster, view: View, key: Key, revision: int | None = None) -> bytes:
+    """One object, not older than `revision`; raises ApiError 404, or 504 if nothing is as new."""
     kind = view.kind
+    if revision is not None and revision > cluster.store.revision:
+        raise _too_new(revision, cluster.store.revision)
     record = cluster.find(kind.table, key)
     if record is None:
         raise not_found(kind.plural, kind.group, key[1])
@@ -63,7 +70,11 @@ def get(cluster: Cluster, view: View, key: Key) -> bytes:
 
 def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) -> bytes:
     """A list, or a page of one."""
-    kind = view.kind
+    return view.listing(*page(cluster, view.kind, namespace, options))
+
+
+def page(cluster: Cluster, kind: Kind, namespace: str, options: ListOptions) -> tuple[list[Record], Json]:
+    """What a list shows, and its metadata; raises ApiError 400, 410 or 504."""
     wanted = Filter.of(kind, namespace, options)
     table = cluster.store.table(kind.table)
     revision, after = cluster.store.revision, None
@@ -72,7 +83,7 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
     elif options.revision:
         if options.revision > revision:
             raise _too_new(options.revision, revision)
-        if options.match == "Exact":
+        if options.match == "Exact" or (options.limit and not options.match):
             revision = options.revision
             if revision < table.compacted:
                 raise expired(f"The resourceVersion for the provided list is too old: {revision} ({table.compacted})")
@@ -91,13 +102,11 @@ def list_(cluster: Cluster, view: View, namespace: str, options: ListOptions) ->
             continue
         found.append(record)
     metadata: Json = {"resourceVersion": str(revision)}
-    if kind.custom is not None and view.form.shape == "object":
-        metadata["continue"] = ""
     if remaining:
         metadata["continue"] = _token(revision, found[-1].key)
         if wanted.accepts is None:
             metadata["remainingItemCount"] = remaining
-    return view.listing(found, metadata)
+    return found, metadata
 
 
 def _token(revision: int, after: Key) -> str:
@@ -107,11 +116,16 @@ def _token(revision: int, after: Key) -> str:
 
 def _resume(token: str, cluster: Cluster, table: Table) -> tuple[int, Key]:
     try:
-        value = decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars="-_", validate=True)
+        if not raw.lstrip().startswith(b"{"):
+            raise _bad_token(_not_json(raw))
+        value = decode(raw)
         namespace, _, name = value["start"].rstrip("\0").partition("/")
         revision = int(value["rv"])
-    except (ApiError, binascii.Error, KeyError, TypeError, AttributeError, ValueError):
-        raise bad_request("continue key is not valid: illegal base64 data or wrong content") from None
+    except binascii.Error:
+        raise _bad_token("illegal base64 data") from None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise _bad_token("wrong content") from None
     after = (namespace, name)
     if revision < 0:
         return cluster.store.revision, after
@@ -128,6 +142,21 @@ def _resume(token: str, cluster: Cluster, table: Table) -> tuple[int, Key]:
         error.list_metadata = {"continue": _token(-1, after)}
         raise error
     return revision, after
+
+
+def _bad_token(why: str) -> ApiError:
+    return bad_request(f"invalid continue token: continue key is not valid: {why}")
+
+
+def _not_json(raw: bytes) -> str:
+    """What Go says of the first byte."""
+    first = raw.lstrip()[:1].decode("latin-1")
+    if not first:
+        return "unexpected end of JSON input"
+    shown = first if first.isascii() and first.isprintable() else encode(first).decode()[1:-1]
+    if first > "\x7e" and not shown.startswith("\\"):
+        shown = f"\\u{ord(first):04x}" if ord(first) < 0xA0 else first
+    return f"invalid character '{shown}' looking for beginning of value"
 
 
 def _too_new(asked: int, now: int) -> ApiError:
@@ -151,8 +180,7 @@ async def watch(
     table = cluster.store.table(view.kind.table)
     now = cluster.store.revision
     start = options.revision or 0
-    if start > now:
-        raise _too_new(start, now)
+    wanted.after = start
     fresh = options.initial_events if options.initial_events or options.match else not start
     first = b""
     if fresh:
@@ -164,8 +192,8 @@ async def watch(
             first += _bookmark(view, now, initial_end=True)
     elif not start:
         start = now
-    elif start < table.compacted:
-        raise expired(f"too old resource version: {start} ({table.compacted})")
+    elif start < max(table.compacted, table.opened):
+        return _one(view.line(b"ERROR", encode(_too_old(start, table).status())))
     return _follow(
         cluster,
         view,
@@ -176,6 +204,14 @@ async def watch(
         bookmark_period=bookmark_period if options.bookmarks else None,
         lasts=lasts,
     )
+
+
+def _too_old(revision: int, table: Table) -> ApiError:
+    return expired(f"too old resource version: {revision} ({max(table.compacted, table.opened)})")
+
+
+async def _one(line: bytes) -> AsyncIterator[bytes]:
+    yield line
 
 
 async def _follow(
@@ -191,13 +227,12 @@ async def _follow(
 ) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     ends = loop.time() + lasts
-    bookmark_at = loop.time() + bookmark_period if bookmark_period is not None else ends
+    bookmark_at = _next_bookmark(loop.time(), bookmark_period, ends)
     if first:
         yield first
     while True:
         if place < table.base:
-            gone = expired(f"too old resource version: {place} ({table.compacted})").status()
-            yield b'{"type":"ERROR","object":' + encode(gone) + b"}\n"
+            yield view.line(b"ERROR", encode(_too_old(place, table).status()))
             return
         start = place - table.base
         batch = table.log[start : start + _BATCH]
@@ -209,12 +244,9 @@ async def _follow(
             continue
         time = loop.time()
         if time >= ends:
-            if bookmark_period is not None:
-                yield _bookmark(view, cluster.store.revision)
             return
         if time >= bookmark_at:
-            assert bookmark_period is not None, "without bookmarks the end comes first"
-            bookmark_at = time + bookmark_period
+            bookmark_at = _next_bookmark(time, bookmark_period, ends)
             yield _bookmark(view, cluster.store.revision)
             continue
         waiter = table.changed()
@@ -226,6 +258,14 @@ async def _follow(
             table.forget(waiter)
 
 
+def _next_bookmark(now: float, period: float | None, ends: float) -> float:
+    """Every period, and shortly before the end; never if that is past or nobody asked."""
+    if period is None:
+        return math.inf
+    at = min(now + period, ends - _BEFORE_END)
+    return at if at >= now else math.inf
+
+
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -233,6 +273,8 @@ def _release(waiter: asyncio.Future[None]) -> None:
 
 def _line(view: View, wanted: Filter, change: Change) -> bytes:
     """The event of a change for one watcher; empty if it is none of its business."""
+    if change.revision <= wanted.after:
+        return b""
     was = change.previous is not None and wanted.matches(change.previous)
     now = not change.deleted and wanted.matches(change.record)
     if not was and not now:
@@ -252,7 +294,7 @@ def _line(view: View, wanted: Filter, change: Change) -> bytes:
 
 
 def _bookmark(view: View, revision: int, *, initial_end: bool = False) -> bytes:
-    metadata: Json = {"resourceVersion": str(revision), "creationTimestamp": None}
+    metadata: Json = {"resourceVersion": str(revision)}
     if initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
     value: Json = {"kind": view.kind.kind, "apiVersion": view.kind.api_version, "metadata": metadata}
@@ -268,4 +310,4 @@ def _bookmark(view: View, revision: int, *, initial_end: bool = False) -> bytes:
         }
     elif view.form.shape == "metadata":
         value |= {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
-    return b'{"type":"BOOKMARK","object":' + encode(value) + b"}\n"
+    return view.line(b"BOOKMARK", encode(value))

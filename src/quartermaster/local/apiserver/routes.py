@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quartermaster.local.apiserver.discovery import unknown_version
 from quartermaster.local.apiserver.errors import no_such_path, not_found, page_not_found
-from quartermaster.local.apiserver.kinds import Kind, Registry, Subresource
+from quartermaster.local.apiserver.kinds import Kind, Registry, Subresource, deprecated
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ def route_of(registry: Registry, parts: list[str]) -> Route | None:
     if watch:
         rest = rest[1:]
     if version not in registry.groups().get(group, ()):
-        raise page_not_found()
+        raise unknown_version(registry, group)
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3:
         inner = registry.find(group, version, rest[2])
@@ -49,7 +50,9 @@ def route_of(registry: Registry, parts: list[str]) -> Route | None:
     sub = kind.subresources.get(rest[2]) if len(rest) > 2 else None
     if subresource and sub is None:
         if kind.custom is not None:
-            raise not_found(kind.plural, kind.group, name)
+            error = not_found(kind.plural, kind.group, name)
+            error.warnings = deprecated(kind)
+            raise error
         raise no_such_path()
     return Route(kind, namespace, name, subresource, sub, watch)
 

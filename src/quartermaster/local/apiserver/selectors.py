@@ -7,13 +7,14 @@ k8s.io/apimachinery/pkg/labels and pkg/fields.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quartermaster.local.apiserver.errors import ApiError, bad_request
-from quartermaster.local.apiserver.names import label_key_problem, label_value_problem
+from quartermaster.local.apiserver.names import key_problems, value_problems
 
-_TOKEN = re.compile(r"\s*(!=|==|=|!|>|<|,|\(|\)|[^\s!=<>,()]+)")
+_TOKEN = re.compile(r"[ \t\r\n]*(!=|==|=|!|>|<|,|\(|\)|[^ \t\r\n!=<>,()]+)")
+_TERM = re.compile(r"(?:\\.|[^,\\]|\\$)+", re.DOTALL)
+_OPERATORS = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,70 +54,109 @@ def matches(selector: Selector, labels: dict[str, str]) -> bool:
 
 def parse_labels(text: str) -> Selector:
     """``a=b,c!=d,e in (f,g),!h``; raises ApiError 400."""
-    tokens = [match[1] for match in _TOKEN.finditer(text)]
-    if "".join(tokens) != re.sub(r"\s", "", text):
-        raise _unparsable(text, "found unexpected characters")
-    position = 0
-
-    def take(expected: str = "") -> str:
-        nonlocal position
-        found = tokens[position] if position < len(tokens) else ""
-        if expected and found != expected:
-            raise _unparsable(text, f"found '{found}', expected: '{expected}'")
-        position += 1
-        return found
-
+    parser = _Parser(text)
     found: list[Requirement] = []
-    while position < len(tokens):
-        negated = tokens[position] == "!"
+    while parser.next != "" or found:
+        if not _is_name(parser.next) and parser.next != "!":
+            expected = "identifier after ','" if found else "!, identifier, or 'end of string'"
+            raise bad_request(f"found '{parser.next}', expected: {expected}")
+        found.append(parser.requirement())
+        mark = parser.take()
+        if mark == "":
+            break
+        if mark != ",":
+            raise bad_request(f"found '{mark}', expected: ',' or 'end of string'")
+    return tuple(sorted(found, key=lambda requirement: requirement.key))
+
+
+class _Parser:
+    """One token ahead; the empty token is the end. ``in`` and ``notin`` are names wherever no operator can be."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = [match[1] for match in _TOKEN.finditer(text)]
+        self._position = 0
+
+    @property
+    def next(self) -> str:
+        return self._tokens[self._position] if self._position < len(self._tokens) else ""
+
+    def take(self) -> str:
+        token = self.next
+        self._position += 1
+        return token
+
+    def requirement(self) -> Requirement:
+        negated = self.next == "!"
         if negated:
-            take()
-        key = take()
-        if problem := label_key_problem(key):
-            raise _unparsable(text, f'key: Invalid value: "{key}": {problem}')
-        operator = tokens[position] if position < len(tokens) else ","
-        if negated or operator == ",":
-            found.append(Requirement(key, "absent" if negated else "exists"))
-        elif operator in ("=", "==", "!="):
-            take()
-            value = take() if position < len(tokens) and tokens[position] != "," else ""
-            found.append(Requirement(key, "notin" if operator == "!=" else "in", _checked(text, [value])))
-        elif operator in (">", "<"):
-            take()
-            value = take()
-            if not re.fullmatch(r"-?\d+", value):
-                raise _unparsable(text, "for 'Gt', 'Lt' operators, the value must be an integer")
-            found.append(Requirement(key, "gt" if operator == ">" else "lt", frozenset([value])))
-        elif operator in ("in", "notin"):
-            take()
-            take("(")
-            values: list[str] = [""] if position < len(tokens) and tokens[position] in (",", ")") else []
-            while position < len(tokens) and tokens[position] != ")":
-                value = take()
-                if value != ",":
-                    values.append(value)
-                elif position < len(tokens) and tokens[position] in (",", ")"):
-                    values.append("")
-            take(")")
-            found.append(Requirement(key, operator, _checked(text, values)))
+            self.take()
+        key = self._name(self.take())
+        if problem := "; ".join(key_problems(key)):
+            raise _unparsable(f'<nil>: Invalid value: "{key}": {problem}')
+        if self.next in ("", ","):
+            return Requirement(key, "absent" if negated else "exists")
+        operator = self.take()
+        if operator in ("in", "notin"):
+            values = self._set()
+        elif operator in _OPERATORS:
+            values = {""} if self.next in ("", ",") else {self._name(self.take())}
         else:
-            raise _unparsable(text, f"found '{operator}', expected: ',', '=', '!=', 'in' or 'notin'")
-        if position < len(tokens):
-            take(",")
-            if position == len(tokens):
-                raise _unparsable(text, "found '', expected: identifier after ','")
-    return tuple(found)
+            raise _unparsable(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+        problems = []
+        if operator in "<>":
+            problems += [
+                f"values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+                for value in values
+                if not re.fullmatch(r"[-+]?\d+", value)
+            ]
+        problems += [
+            f'values[{index}][{key}]: Invalid value: "{value}": {problem}'
+            for index, value in enumerate(sorted(values))
+            if (problem := "; ".join(value_problems(value)))
+        ]
+        if problems:
+            raise _unparsable(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+        return Requirement(key, _OPERATORS.get(operator, operator), frozenset(values))
+
+    def _name(self, token: str) -> str:
+        if not _is_name(token):
+            raise _unparsable(f"found '{token}', expected: identifier")
+        return token
+
+    def _set(self) -> set[str]:
+        opening = self.take()
+        if opening != "(":
+            raise _unparsable(f"found '{opening}' expected: '('")
+        if self.next == ")":
+            self.take()
+            return {""}
+        if not _is_name(self.next) and self.next != ",":
+            raise _unparsable(f"found '{self.next}', expected: ',', ')' or identifier")
+        values: set[str] = set()
+        while True:
+            found = self.take()
+            if _is_name(found):
+                values.add(found)
+                if self.next not in (",", ")"):
+                    raise _unparsable(f"found '{self.next}', expected: ',' or ')'")
+                if self.next == ")":
+                    break
+            elif found == ",":
+                if not values or self.next in (",", ")"):
+                    values.add("")
+                if self.next == ")":
+                    break
+            else:
+                raise _unparsable(f"found '{found}', expected: ',', or identifier")
+        self.take()
+        return values
 
 
-def _checked(text: str, values: Sequence[str]) -> frozenset[str]:
-    for value in values:
-        if problem := label_value_problem(value):
-            raise _unparsable(text, f'values: Invalid value: "{value}": {problem}')
-    return frozenset(values)
+def _is_name(token: str) -> bool:
+    return bool(token) and token[0] not in "!=<>,()"
 
 
-def _unparsable(text: str, why: str) -> ApiError:
-    return bad_request(f'unable to parse requirement: "{text}": {why}')
+def _unparsable(why: str) -> ApiError:
+    return bad_request(f"unable to parse requirement: {why}")
 
 
 def from_object(selector: object) -> Selector | None:
@@ -160,14 +200,23 @@ class FieldClause:
 
 
 def parse_fields(text: str) -> tuple[FieldClause, ...]:
-    """``a.b=c,d!=e``; backslash escapes; raises ApiError 400."""
+    r"""``a.b=c,d!=e``; a backslash keeps ``\\``, ``,`` and ``=`` in a value; raises ApiError 400."""
     found = []
-    for part in re.split(r"(?<!\\),", text):
-        if not part:
-            continue
-        match = re.fullmatch(r"((?:[^=!\\]|\\.)*)(!=|==|=)((?:[^=\\]|\\.)*)", part, re.DOTALL)
+    for part in sorted(_TERM.findall(text)):
+        match = re.match(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
         if not match:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
-        value = re.sub(r"\\(.)", r"\1", match[3], flags=re.DOTALL)
-        found.append(FieldClause(match[1].strip(), value, match[2] != "!="))
+        found.append(FieldClause(match[1], _unescaped(match[3]), match[2] != "!="))
     return tuple(found)
+
+
+def _unescaped(text: str) -> str:
+    def plain(match: re.Match[str]) -> str:
+        found = match[0]
+        if found in (",", "="):
+            raise bad_request(f"invalid field selector: unescaped character in value: {ord(found)}")
+        if found[1:] not in ("\\", ",", "="):
+            raise bad_request(f"invalid field selector: invalid escape sequence: {found}")
+        return found[1:]
+
+    return re.sub(r"\\.?|[,=]", plain, text, flags=re.DOTALL)

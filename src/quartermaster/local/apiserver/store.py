@@ -73,6 +73,8 @@ class Table:
         """Number of changes that are no longer in `log`."""
         self.compacted = since
         """Changes up to this revision are no longer in `log`."""
+        self.opened = since
+        """Watches may start here at the earliest."""
         self._history = history
         self._sorted: dict[str, list[str]] = {}
         self._waiters: list[asyncio.Future[None]] = []

@@ -48,16 +48,10 @@ _COUNTS = frozenset(
 _KEEPS_STATUS = frozenset(("nodes", "apiservices.apiregistration.k8s.io"))
 """Created with the status they come with."""
 
-_SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
+_COUNTED_METADATA = {"deployments.apps": "annotations", "endpointslices.discovery.k8s.io": "labels"}
+"""Metadata whose change counts too."""
 
-_SERVER_METADATA = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-)
+_SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
 
 
 def counts_generation(kind: Kind) -> bool:
@@ -87,11 +81,12 @@ def prepare_create(kind: Kind, value: Json, type_: Type) -> None:
 def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> None:
     """Before an object is stored again: restore what this path may not change, and count."""
     metadata, known = value.setdefault("metadata", {}), old["metadata"]
-    for name in _SERVER_METADATA:
-        if name in known:
-            metadata[name] = known[name]
-        else:
-            metadata.pop(name, None)
+    _keep(metadata, known, "creationTimestamp", "generation", "selfLink")
+    metadata.setdefault("uid", known["uid"])
+    if "deletionTimestamp" in known:
+        _keep(metadata, known, "deletionTimestamp")
+    if "deletionGracePeriodSeconds" in known:
+        metadata.setdefault("deletionGracePeriodSeconds", known["deletionGracePeriodSeconds"])
     if subresource == "status":
         status = value.get("status")
         for name in [name for name in value if name not in ("metadata", "status", "kind", "apiVersion")]:
@@ -107,12 +102,8 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
             value["metadata"] = metadata = dict(known)
             if kept is not None:
                 metadata["managedFields"] = kept
-        else:
-            for name in ("ownerReferences", "finalizers") if kind.table != "nodes" else ():
-                if name in known:
-                    metadata[name] = known[name]
-                else:
-                    metadata.pop(name, None)
+        elif kind.table != "nodes":
+            _keep(metadata, known, "ownerReferences", "finalizers")
     elif own_status(kind) and kind.table != "nodes":
         if "status" in old:
             value["status"] = old["status"]
@@ -120,12 +111,26 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
             value.pop("status", None)
     elif kind.table == "nodes":
         value["status"] = old.get("status", {})
+    if kind.table == "namespaces" and subresource == "":
+        value["spec"] = old.get("spec", {})
     if counts_generation(kind) and subresource != "status" and differs(kind, value, old):
         metadata["generation"] = known.get("generation", 0) + 1
 
 
+def _keep(value: Json, known: Json, *names: str) -> None:
+    """What was there stays, and what was not does not come."""
+    for name in names:
+        if name in known:
+            value[name] = known[name]
+        else:
+            value.pop(name, None)
+
+
 def differs(kind: Kind, value: Json, old: Json) -> bool:
     """Whether what was asked for changed."""
+    counted = _COUNTED_METADATA.get(kind.table)
+    if counted and (value["metadata"].get(counted) or {}) != (old["metadata"].get(counted) or {}):
+        return True
     if kind.custom is None and kind.table not in _SPECLESS and ("spec" in value or "spec" in old):
         return bool(value.get("spec") != old.get("spec"))
     ignored = ("metadata", "status") if own_status(kind) else ("metadata",)

@@ -6,13 +6,11 @@ import base64
 import binascii
 import zoneinfo
 from collections.abc import Callable
-from typing import Any
 
-from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required, shown
-from quartermaster.local.apiserver.names import label_key_problem
+from quartermaster.local.apiserver.errors import Json, forbidden_value, invalid_value, required, unsupported_value
+from quartermaster.local.apiserver.names import key_problems
 from quartermaster.local.apiserver.quantity import parse
-
-Causes = list[Cause]
+from quartermaster.local.apiserver.validation_metadata import Causes, new_metadata
 
 _SCOPES = (
     "Terminating",
@@ -23,26 +21,6 @@ _SCOPES = (
     "CrossNamespacePodAffinity",
     "VolumeAttributesClass",
 )
-_PLAIN_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
-
-
-def unsupported(field: str, value: object, known: tuple[str, ...]) -> Cause:
-    """A field outside its list of values, which are named in their own order."""
-    text = ", ".join(f'"{item}"' for item in known)
-    return Cause("FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {text}", field)
-
-
-def finalizers(names: Any) -> Causes:
-    """Finalizers are qualified names, but for the old ones."""
-    causes: Causes = []
-    for index, name in enumerate(names or ()):
-        at = f"metadata.finalizers[{index}]"
-        if problem := label_key_problem(name):
-            causes.append(invalid_value(at, name, problem))
-        elif "/" not in name and name not in _PLAIN_FINALIZERS:
-            why = "name is neither a standard finalizer name nor is it fully qualified"
-            causes.append(invalid_value(at, name, why))
-    return causes
 
 
 def _role(value: Json) -> Causes:
@@ -65,13 +43,13 @@ def _role_binding(value: Json) -> Causes:
     reference = value.get("roleRef") or {}
     causes: Causes = []
     if reference.get("kind", "") not in known:
-        causes.append(unsupported("roleRef.kind", reference.get("kind", ""), known))
+        causes.append(unsupported_value("roleRef.kind", reference.get("kind", ""), known))
     if not reference.get("name"):
         causes.append(required("roleRef.name"))
     for index, subject in enumerate(value.get("subjects") or ()):
         if subject.get("kind") not in ("ServiceAccount", "User", "Group"):
             at = f"subjects[{index}].kind"
-            causes.append(unsupported(at, subject.get("kind", ""), ("ServiceAccount", "User", "Group")))
+            causes.append(unsupported_value(at, subject.get("kind", ""), ("ServiceAccount", "User", "Group")))
         if not subject.get("name"):
             causes.append(required(f"subjects[{index}].name"))
     return causes
@@ -216,6 +194,152 @@ def _tls_secret(value: Json) -> Causes:
     return [required(f"data[{key}]") for key in ("tls.crt", "tls.key") if key not in data]
 
 
+def event(value: Json) -> Causes:
+    """An event as a core/v1 client may write it."""
+    metadata, about = value["metadata"], (value.get("involvedObject") or {}).get("namespace", "")
+    where, reporter = metadata.get("namespace", ""), value.get("reportingComponent", "")
+    if not value.get("eventTime"):
+        agrees = about == where or (not about and where == "default")
+        return [] if agrees else [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    causes: Causes = []
+    if not about and where not in ("default", "kube-system"):
+        causes.append(invalid_value("involvedObject.namespace", about, "does not match event.namespace"))
+    if not reporter:
+        causes.append(required("reportingController"))
+    causes += [invalid_value("reportingController", reporter, text) for text in key_problems(reporter)]
+    for name, most in (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)):
+        if not value.get(name) and name != "message":
+            causes.append(required(name))
+        if len(value.get(name) or "") > most:
+            causes.append(invalid_value(name, "", f"can have at most {most} characters"))
+    return causes
+
+
+def new_event(value: Json) -> Causes:
+    """An event as an events.k8s.io/v1 client has to write it; the old fields are for old clients."""
+    causes = event(value) + new_metadata(value["metadata"], "events.events.k8s.io", namespaced=True)
+    if not value.get("eventTime"):
+        causes.append(required("eventTime"))
+    kind = value.get("type", "")
+    if kind not in ("Normal", "Warning"):
+        causes.append(invalid_value("type", "", f"has invalid value: {kind}"))
+    for name in ("firstTimestamp", "lastTimestamp", "count", "source"):
+        if value.get(name):
+            causes.append(invalid_value(name, "", "needs to be unset"))
+    return causes
+
+
+def _immutable(value: Json, old: Json) -> Causes:
+    """ConfigMaps and Secrets that say so."""
+    if not old.get("immutable"):
+        return []
+    causes: Causes = []
+    if not value.get("immutable"):
+        causes.append(forbidden_value("immutable", "field is immutable when `immutable` is set"))
+    causes += [
+        forbidden_value(name, "field is immutable when `immutable` is set")
+        for name in ("data", "binaryData")
+        if value.get(name) != old.get(name)
+    ]
+    return causes
+
+
+def _secret_update(value: Json, old: Json) -> Causes:
+    if value.get("type") != old.get("type"):
+        return [invalid_value("type", value.get("type"), "field is immutable")]
+    return _immutable(value, old)
+
+
+def _config_map(value: Json) -> Causes:
+    causes: Causes = []
+    for group in ("data", "binaryData"):
+        for key in value.get(group) or ():
+            if not key or len(key) > 253 or not all(part.isalnum() or part in "-_." for part in key):
+                causes.append(
+                    invalid_value(
+                        f"{group}[{key}]",
+                        key,
+                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
+                        " or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+                    )
+                )
+    return causes
+
+
+def _role_update(value: Json, old: Json) -> Causes:
+    if value.get("roleRef") != old.get("roleRef"):
+        reference = value.get("roleRef") or {}
+        shown = {"APIGroup": reference.get("apiGroup", ""), "Kind": reference.get("kind", "")}
+        shown["Name"] = reference.get("name", "")
+        return [invalid_value("roleRef", shown, "cannot change roleRef")]
+    return []
+
+
+def _priority_class(value: Json) -> Causes:
+    name, amount = value["metadata"]["name"], value.get("value", 0)
+    causes: Causes = []
+    if name.startswith("system-") and name not in ("system-node-critical", "system-cluster-critical"):
+        why = "priority class names with 'system-' prefix are reserved for system use only"
+        causes.append(forbidden_value("metadata.name", f"{why}. error: {name} is not a known system priority class"))
+    elif amount > 1_000_000_000 and not name.startswith("system-"):
+        causes.append(forbidden_value("value", "maximum allowed value of a user defined priority is 1000000000"))
+    return causes
+
+
+def _priority_class_update(value: Json, old: Json) -> Causes:
+    causes: Causes = []
+    if value.get("value") != old.get("value"):
+        causes.append(forbidden_value("value", "may not be changed in an update."))
+    if value.get("preemptionPolicy") != old.get("preemptionPolicy"):
+        causes.append(invalid_value("preemptionPolicy", value.get("preemptionPolicy"), "field is immutable"))
+    return causes
+
+
+def _claim(value: Json) -> Causes:
+    spec = value.get("spec", {})
+    causes: Causes = []
+    if not spec.get("accessModes"):
+        causes.append(required("spec.accessModes", "at least 1 access mode is required"))
+    if not spec.get("resources", {}).get("requests", {}).get("storage"):
+        causes.append(required("spec.resources[storage]"))
+    return causes
+
+
+def _claim_update(value: Json, old: Json) -> Causes:
+    free = (
+        "resources",
+        "volumeAttributesClassName",
+        *(("volumeName",) if not old.get("spec", {}).get("volumeName") else ()),
+    )
+    new, before = (
+        {key: item for key, item in spec.items() if key not in free}
+        for spec in (value.get("spec", {}), old.get("spec", {}))
+    )
+    if new != before:
+        return [
+            forbidden_value(
+                "spec",
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound "
+                "claims",
+            )
+        ]
+    return []
+
+
+def _resource_claim_update(value: Json, old: Json) -> Causes:
+    if value.get("spec") != old.get("spec"):
+        return [invalid_value("spec", value.get("spec"), "field is immutable")]
+    return []
+
+
+def _config_map_whole(value: Json) -> Causes:
+    return _config_map(value) + _data_twice(value)
+
+
+def _secret_whole(value: Json) -> Causes:
+    return _config_map(value) + _tls_secret(value)
+
+
 _GROUP = "rbac.authorization.k8s.io"
 
 RULES: dict[str, Callable[[Json], Causes]] = {
@@ -229,9 +353,23 @@ RULES: dict[str, Callable[[Json], Causes]] = {
     "horizontalpodautoscalers.autoscaling": _autoscaler,
     "resourceslices.resource.k8s.io": _resource_slice,
     "leases.coordination.k8s.io": _lease,
+    "priorityclasses.scheduling.k8s.io": _priority_class,
+    "persistentvolumeclaims": _claim,
     "resourcequotas": _quota,
     "limitranges": _limit_range,
-    "configmaps": _data_twice,
-    "secrets": _tls_secret,
+    "configmaps": _config_map_whole,
+    "secrets": _secret_whole,
+    "events": event,
 }
 """By table; each from an object to what is wrong with it."""
+
+CHANGES: dict[str, Callable[[Json, Json], Causes]] = {
+    "configmaps": _immutable,
+    "secrets": _secret_update,
+    f"rolebindings.{_GROUP}": _role_update,
+    f"clusterrolebindings.{_GROUP}": _role_update,
+    "priorityclasses.scheduling.k8s.io": _priority_class_update,
+    "persistentvolumeclaims": _claim_update,
+    "resourceclaims.resource.k8s.io": _resource_claim_update,
+}
+"""By table; each from an object and what it was to what is wrong with the change."""

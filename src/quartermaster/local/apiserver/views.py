@@ -14,10 +14,11 @@ from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.negotiation import Form
+from quartermaster.local.apiserver.protobuf import Protobuf
 from quartermaster.local.apiserver.store import Record
 from quartermaster.local.apiserver.tables import table_of
 
-META = "meta.k8s.io/v1"
+META = "meta.k8s.io"
 
 
 @dataclass(slots=True)
@@ -28,13 +29,15 @@ class View:
     kind: Kind
     form: Form
     include: str = "Metadata"
+    protobuf: Protobuf | None = None
+    """Set if the events of a watch go out as protobuf; whole answers become that elsewhere."""
     headings: bool = True
     """Whether a table still has to say its columns: the events of a watch do so once."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for views that send the same bytes."""
-        return (self.kind.gvk, id(self.kind.custom), self.form.shape, self.include, self.headings)
+        return (self.kind.gvk, id(self.kind.custom), self.form, self.include, self.headings)
 
     @property
     def stored(self) -> bool:
@@ -43,6 +46,19 @@ class View:
 
     def _storage(self) -> Kind:
         return self.cluster.registry.stored(self.kind.table) or self.kind
+
+    @property
+    def _meta(self) -> str:
+        return f"{META}/{self.form.version}"
+
+    def _table(self, values: list[Json]) -> Json:
+        table = table_of(self.kind, values, now=self.cluster.clock(), include=self.include)
+        if self.form.version != "v1":
+            table["apiVersion"] = self._meta
+            for row in table["rows"] if self.include != "Object" else ():
+                if row.get("object"):
+                    row["object"]["apiVersion"] = self._meta
+        return table
 
     def value(self, raw: bytes) -> Json:
         """A stored object in this version, decoded."""
@@ -57,9 +73,9 @@ class View:
     def present(self, value: Json) -> Json:
         """An object of this version, in this form."""
         if self.form.shape == "metadata":
-            return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": value["metadata"]}
+            return {"kind": "PartialObjectMetadata", "apiVersion": self._meta, "metadata": value["metadata"]}
         if self.form.shape == "table":
-            table = table_of(self.kind, [value], now=self.cluster.clock(), include=self.include)
+            table = self._table([value])
             if not self.headings:
                 table["columnDefinitions"] = None
             return table | {"metadata": {"resourceVersion": value["metadata"].get("resourceVersion", "")}}
@@ -67,30 +83,36 @@ class View:
 
     def event(self, kind: bytes, record: Record, forms: dict[object, bytes] | None) -> bytes:
         """One line of a watch. `forms` keeps encodings that other watchers can use too."""
-        if self.stored:
-            body = record.raw
-        else:
-            key = (*self.key, record.revision)
-            known = forms.get(key) if forms is not None else None
-            body = known if known is not None else self.bytes_of(record.raw)
-            if forms is not None:
-                forms[key] = body
-            self.headings = False
+        if self.stored and self.protobuf is None:
+            return b'{"type":"' + kind + b'","object":' + record.raw + b"}\n"
+        key = (*self.key, record.revision, kind)
+        known = forms.get(key) if forms is not None else None
+        line = known if known is not None else self.line(kind, self.bytes_of(record.raw))
+        if forms is not None:
+            forms[key] = line
+        self.headings = False
+        return line
+
+    def line(self, kind: bytes, body: bytes) -> bytes:
+        """An event of anything that is JSON."""
+        if self.protobuf is not None:
+            return self.protobuf.event(kind, load(body))
         return b'{"type":"' + kind + b'","object":' + body + b"}\n"
 
     def listing(self, records: Iterable[Record], metadata: Json) -> bytes:
-        """A list."""
+        """A list. Those of custom resources always say whether they go on."""
+        if self.kind.custom is not None and self.form.shape == "object":
+            metadata = {"continue": ""} | metadata
         if self.form.shape == "table":
             values = [self.value(record.raw) for record in records]
-            made = table_of(self.kind, values, now=self.cluster.clock(), include=self.include)
-            return encode(made | {"metadata": metadata})
+            return encode(self._table(values) | {"metadata": metadata})
         if self.form.shape == "metadata":
             items = [
-                {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": load(record.raw)["metadata"]}
+                {"kind": "PartialObjectMetadata", "apiVersion": self._meta, "metadata": load(record.raw)["metadata"]}
                 for record in records
             ]
             return encode(
-                {"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items}
+                {"kind": "PartialObjectMetadataList", "apiVersion": self._meta, "metadata": metadata, "items": items}
             )
         start = encode({"kind": self.kind.listed_as, "apiVersion": self.kind.api_version, "metadata": metadata})[:-1]
         return start + b',"items":[' + b",".join(self._items(records)) + b"]}"

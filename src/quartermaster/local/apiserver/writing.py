@@ -17,25 +17,27 @@ from quartermaster.local.apiserver.bodies import strict, to_normal, unknown_fiel
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import encode, load
 from quartermaster.local.apiserver.conversion import convert
-from quartermaster.local.apiserver.defaults import allocate, set_defaults
+from quartermaster.local.apiserver.defaults import set_defaults
 from quartermaster.local.apiserver.errors import (
     MODIFIED,
     ApiError,
+    Cause,
     Json,
     already_exists,
     bad_request,
     conflict,
     invalid,
-    invalid_value,
     not_found,
 )
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.options import WriteOptions
+from quartermaster.local.apiserver.placing import place, place_again
 from quartermaster.local.apiserver.schemas import Type
+from quartermaster.local.apiserver.storage_keys import uid_mismatch
 from quartermaster.local.apiserver.store import Key, Record
 from quartermaster.local.apiserver.strategy import own_status, prepare_create, prepare_update
 from quartermaster.local.apiserver.transport import User
-from quartermaster.local.apiserver.validation import validate, validate_metadata, validate_update
+from quartermaster.local.apiserver.validation import validate, validate_update
 
 _ATTEMPTS = 6
 
@@ -78,11 +80,7 @@ class Writer:
         """Create an object; raises ApiError 400, 403, 409 or 422."""
         kind, cluster = target.kind, self._cluster
         metadata = self._metadata(target, value)
-        warnings = self._decoded(target, value, unknown or [])
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
-        name = metadata.get("name", "")
-        key = (target.key[0], name)
+        warnings = self.decode(kind, value, unknown or [], target.options.validation)
         stored = cluster.registry.stored(kind.table) or kind
         value = convert(value, kind, stored)
         metadata["creationTimestamp"] = cluster.now()
@@ -90,29 +88,40 @@ class Writer:
         if not applied:
             metadata.pop("managedFields", None)
         metadata.pop("resourceVersion", None)
-        set_defaults(stored, value, cluster)
+        set_defaults(stored, value)
         if not applied:
-            self._own(target, stored, value, None, metadata["creationTimestamp"])
+            self.own(target, stored, value, None, metadata["creationTimestamp"])
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
+        name = metadata.get("name", "")
+        key = (target.key[0], name)
         prepare_create(stored, value, self.type_of(stored))
-        allocate(stored, value, cluster)
+        place(stored, value, cluster, dry_run=target.options.dry_run)
         operation = Operation("CREATE", kind, target.subresource, key, value, None, target.user, target.options)
         await self._admission.mutate(operation)
         value = operation.value
         metadata = value["metadata"]
         warnings += operation.warnings
-        causes = validate_metadata(kind, metadata) + validate(stored, value, cluster)
+        causes = validate(kind, stored, value, cluster)
         if causes:
-            raise invalid(kind.kind, kind.group, name or metadata.get("generateName", ""), causes)
+            raise invalid(stored.kind, stored.group, name or metadata.get("generateName", ""), causes)
         existing = cluster.find(kind.table, key)
         if existing is not None:
-            raise already_exists(kind.plural, kind.group, name)
+            raise self._there(kind, existing)
         await self._admission.validate(operation)
         warnings += operation.warnings[len(warnings) :] if operation.warnings else []
-        if cluster.find(kind.table, key) is not None:
-            raise already_exists(kind.plural, kind.group, name)
+        existing = cluster.find(kind.table, key)
+        if existing is not None:
+            raise self._there(kind, existing)
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), created=True, warnings=warnings)
         return Written(record=cluster.put(stored, value, None), created=True, warnings=warnings)
+
+    def _there(self, kind: Kind, existing: Record) -> ApiError:
+        error = already_exists(kind.plural, kind.group, existing.key[1])
+        if "deletionTimestamp" in load(existing.raw)["metadata"]:
+            error.message = f"object is being deleted: {error.message}"
+        return error
 
     def _metadata(self, target: Target, value: Json) -> Json:
         kind = target.kind
@@ -152,18 +161,18 @@ class Writer:
                 return name
         raise already_exists(kind.plural, kind.group, name)
 
-    def _decoded(self, target: Target, value: Json, repeated: list[str]) -> list[str]:
-        kind = target.kind
+    def decode(self, kind: Kind, value: Json, repeated: list[str], validation: str) -> list[str]:
+        """Bring an object to normal form, in place; returns warnings. Raises ApiError 400."""
         if kind.custom is not None:
             unknown = kind.custom.decode(value)
         else:
             type_ = self._cluster.schemas.of(kind.gvk)
             unknown = to_normal(value, type_, kind.kind, kind.version) if type_ is not None else []
-        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, target.options.validation)
+        return strict(kind.kind, kind.version, unknown_fields(unknown) + repeated, validation)
 
-    def _own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
+    def own(self, target: Target, stored: Kind, value: Json, old: Json | None, now: str) -> None:
         """Record who owns what, in the version of the request."""
-        kind = target.kind
+        kind = target.kind if target.kind.table == stored.table else stored
         new, before = value, old
         if kind is not stored:
             new = convert(load(encode(value)), stored, kind)
@@ -197,10 +206,14 @@ class Writer:
         *,
         create: Callable[[], Json] | None = None,
         applied: bool = False,
+        decoded: bool = False,
+        uid: str = "",
         unknown: list[str] | None = None,
         unconditional: bool = True,
     ) -> Written:
-        """Change an object by `mutation`; `create` makes one if there is none. `applied`: ownership is recorded.
+        """Change an object by `mutation`; `create` makes one if there is none.
+
+        `applied`: ownership is recorded. `decoded`: what `mutation` makes is in normal form. `uid`: whom it is for.
 
         Raises ApiError 400, 403, 404, 409 or 422.
         """
@@ -211,8 +224,14 @@ class Writer:
                 if create is None:
                     raise not_found(kind.plural, kind.group, target.key[1])
                 return await self.create(target, create(), applied=applied)
+            self._same_uid(target, uid, record)
             written = await self._attempt(
-                target, record, mutation, applied=applied, unknown=unknown or [], unconditional=unconditional
+                target,
+                record,
+                mutation,
+                applied=applied,
+                unknown=None if decoded else unknown or [],
+                unconditional=unconditional,
             )
             if written is not None:
                 return written
@@ -225,59 +244,55 @@ class Writer:
         mutation: Mutation,
         *,
         applied: bool,
-        unknown: list[str],
+        unknown: list[str] | None,
         unconditional: bool,
     ) -> Written | None:
         kind, cluster = target.kind, self._cluster
         stored = cluster.registry.stored(kind.table) or kind
         old = load(record.raw)
         value = mutation(convert(load(record.raw), stored, kind))
+        warnings = [] if unknown is None else self.decode(kind, value, unknown, target.options.validation)
         metadata = value.get("metadata")
         if not isinstance(metadata, dict):
             raise bad_request("metadata: Invalid value: an object is required")
         self._check_revision(target, metadata, record, unconditional=unconditional)
         self._place(target, metadata)
-        self._same_uid(target, metadata, record)
-        self._same_deletion(target, metadata, old["metadata"])
-        warnings = self._decoded(target, value, unknown)
         value = convert(value, kind, stored)
         metadata = value["metadata"]
-        if not applied and metadata.get("managedFields") != []:
-            metadata["managedFields"] = old["metadata"].get("managedFields", [])
+        set_defaults(stored, value)
         prepare_update(stored, value, old, subresource=target.subresource)
-        if target.subresource != "status":
-            set_defaults(stored, value, cluster)
         if not applied:
-            self._own(target, stored, value, old, cluster.now())
+            self.own(target, stored, value, old, cluster.now())
+        if target.subresource != "status":
+            place_again(stored, value, old, cluster, dry_run=target.options.dry_run)
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
         value = operation.value
         metadata = value["metadata"]
         metadata["resourceVersion"] = str(record.revision)
-        causes = validate_metadata(kind, metadata, old["metadata"])
-        causes += validate_update(stored, value, old, cluster, subresource=target.subresource)
+        causes = validate_update(kind, stored, value, old, subresource=target.subresource)
         if causes:
-            raise invalid(kind.kind, kind.group, target.key[1], causes)
+            raise invalid(stored.kind, stored.group, target.key[1], causes)
         await self._admission.validate(operation)
         warnings += operation.warnings
         if cluster.find(kind.table, target.key) is not record:
             return None
         if target.options.dry_run:
             return Written(value=convert(value, stored, kind), warnings=warnings)
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and self._done(stored, value, old):
-            return Written(record=cluster.remove(stored, record, value), deleted=True, warnings=warnings)
+        if not metadata.get("finalizers") and self._done(stored, value, old):
+            cluster.remove(stored, record)  # watchers see it as it last was, the writer what it wrote
+            return Written(value=convert(value, stored, kind), deleted=True, warnings=warnings)
         if same(value, old):
             return Written(record=record, warnings=warnings)
         return Written(record=cluster.put(stored, value, record), warnings=warnings)
 
     def _done(self, kind: Kind, value: Json, old: Json) -> bool:
-        """Whether an object being deleted has nothing left to wait for, its last finalizer having gone."""
-        if not old["metadata"].get("finalizers"):
+        """Whether an object that was being deleted has nothing left to wait for."""
+        if kind.table == "namespaces" and value.get("spec", {}).get("finalizers"):
             return False
-        if kind.table == "namespaces":
-            return not value.get("spec", {}).get("finalizers")
-        return not value["metadata"].get("deletionGracePeriodSeconds")
+        known = old["metadata"]
+        return "deletionTimestamp" in known and not known.get("deletionGracePeriodSeconds")
 
     def _check_revision(self, target: Target, metadata: Json, record: Record, *, unconditional: bool) -> None:
         kind = target.kind
@@ -288,7 +303,7 @@ class Writer:
                 kind.group,
                 target.key[1],
                 [
-                    managers.Cause(
+                    Cause(
                         "FieldValueInvalid",
                         "Invalid value: 0: must be specified for an update",
                         "metadata.resourceVersion",
@@ -298,23 +313,11 @@ class Writer:
         if said not in ("", "0", str(record.revision)):
             raise conflict(kind.plural, kind.group, target.key[1], MODIFIED)
 
-    def _same_deletion(self, target: Target, metadata: Json, old: Json) -> None:
-        said = metadata.get("deletionTimestamp")
-        if said and said != old.get("deletionTimestamp"):
-            kind = target.kind
-            cause = invalid_value("metadata.deletionTimestamp", said, "field is immutable")
-            raise invalid(kind.kind, kind.group, target.key[1], [cause, cause])
-
-    def _same_uid(self, target: Target, metadata: Json, record: Record) -> None:
-        said = metadata.get("uid") or record.uid
-        if said != record.uid:
-            kind = target.kind
-            raise conflict(
-                kind.plural,
-                kind.group,
-                target.key[1],
-                f"Precondition failed: UID in precondition: {said}, UID in object meta: {record.uid}",
-            )
+    def _same_uid(self, target: Target, said: str, record: Record) -> None:
+        """Whether what a client replaces is what it has read."""
+        if said and said != record.uid:
+            kind, name = target.kind, target.key[1]
+            raise conflict(kind.plural, kind.group, name, uid_mismatch(kind, target.key, said, record.uid))
 
 
 def same(value: Json, old: Json) -> bool:

@@ -243,6 +243,8 @@ class Manager:
                 for other in outcome.refused(message) if outcome.refused is not None else ():
                     await self._write(other)
             return message
+        for note in outcome.notes:
+            await self._tell(item[0], note)
         return ""
 
     async def _write(self, write: Write) -> tuple[int, Json]:

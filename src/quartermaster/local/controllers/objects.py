@@ -48,6 +48,10 @@ CRON_JOBS = Resource("CronJob", "batch/v1", "cronjobs")
 BUDGETS = Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases")
 SLICES = Resource("EndpointSlice", "discovery.k8s.io/v1", "endpointslices")
+RESOURCE_SLICES = Resource("ResourceSlice", "resource.k8s.io/v1", "resourceslices", namespaced=False)
+DEVICE_CLASSES = Resource("DeviceClass", "resource.k8s.io/v1", "deviceclasses", namespaced=False)
+RESOURCE_CLAIMS = Resource("ResourceClaim", "resource.k8s.io/v1", "resourceclaims")
+CLAIM_TEMPLATES = Resource("ResourceClaimTemplate", "resource.k8s.io/v1", "resourceclaimtemplates")
 
 
 def key_of(value: Json) -> Key:

@@ -15,22 +15,27 @@ from quartermaster.local.controllers import (
     job,
     nodes,
     replicaset,
+    resourceclaims,
     statefulset,
 )
 from quartermaster.local.controllers.manager import Controller, Watch
 from quartermaster.local.controllers.objects import (
     ACCOUNTS,
     BUDGETS,
+    CLAIM_TEMPLATES,
     CLAIMS,
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    DEVICE_CLASSES,
     JOBS,
     LEASES,
     NAMESPACES,
     NODES,
     PODS,
     REPLICA_SETS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
     REVISIONS,
     SERVICES,
     SLICES,
@@ -115,6 +120,20 @@ CONTROLLERS = (
         "taint-eviction",
         eviction.reconcile,
         (Watch(PODS, itself), Watch(NODES, eviction.of_node, _fitness)),
+    ),
+    Controller(
+        "resourceclaim",
+        resourceclaims.of_pod,
+        (
+            Watch(PODS, itself),
+            *(Watch(kind, resourceclaims.pods_of) for kind in (RESOURCE_CLAIMS, CLAIM_TEMPLATES)),
+            *(Watch(kind, resourceclaims.waiting) for kind in (RESOURCE_SLICES, DEVICE_CLASSES)),
+        ),
+    ),
+    Controller(
+        "resourceclaim-release",
+        resourceclaims.of_claim,
+        (Watch(RESOURCE_CLAIMS, itself), Watch(PODS, resourceclaims.claims_of)),
     ),
     Controller(
         "endpointslice",

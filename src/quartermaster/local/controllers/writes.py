@@ -57,6 +57,8 @@ class Outcome:
     again: float | None = None
     refused: Callable[[str], tuple[Write, ...]] | None = None
     """What to write if the API refuses one for good (quota, validation): gets the message."""
+    notes: tuple[Note, ...] = ()
+    """What is told though nothing is written."""
 
 
 def write(*writes: Write) -> Outcome:

@@ -19,6 +19,7 @@ from quartermaster.local.apiserver.selectors import matches, parse_labels
 from quartermaster.local.apiserver.transport import Request, Response, answer
 from quartermaster.local.fleet.usage import measured, of_containers, of_node
 from quartermaster.local.stages.facts import stamp
+from quartermaster.local.stages.heartbeats import silent
 from quartermaster.local.stages.paths import look
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
@@ -115,7 +116,7 @@ class MetricsApi:
         return {"kind": f"{kind}List", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": items}
 
     def _of_node(self, node: Json) -> Json | None:
-        if look(node, ".status.conditions[type=Ready].status") != "True":
+        if silent(node) or look(node, ".status.conditions[type=Ready].status") != "True":
             return None
         usage = of_node(node, self.pods_on(node["metadata"]["name"]), self.clock())
         return self._metrics("NodeMetrics", node) | {"usage": usage.resources()}

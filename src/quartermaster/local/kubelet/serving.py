@@ -20,6 +20,7 @@ from quartermaster.local.apiserver.kubelets import STATUS, STDERR, STDOUT, Kubel
 from quartermaster.local.apiserver.transport import Channels, Handler, Request, Response
 from quartermaster.local.kubelet.commands import Result, run
 from quartermaster.local.kubelet.logs import Line, Log, Run, runs, seconds
+from quartermaster.local.stages.heartbeats import silent
 from quartermaster.local.stages.paths import look
 
 TEXT = "text/plain"
@@ -29,7 +30,8 @@ def kubelets_of(nodes: Mapping[Key, Json], kubelet: Kubelet) -> Kubelets:
     """`kubelet` for every node that is up, nobody for the others."""
 
     def of(name: str) -> Handler | None:
-        up = look(nodes.get(("", name)), ".status.conditions[type=Ready].status") == "True"
+        node = nodes.get(("", name))
+        up = not silent(node) and look(node, ".status.conditions[type=Ready].status") == "True"
         return kubelet.handle if up else None
 
     return of

@@ -32,6 +32,7 @@ READY_WITHIN_S = 120.0
 PAUSE_S = 0.05
 SERVICE_RANGE = "10.96.0.0/16"
 MANAGER = "kube-controller-manager"
+COLLECTORS = "garbage-collector-controller,namespace-controller"
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -72,14 +73,20 @@ class ControlPlane:
 
 @contextlib.contextmanager
 def running(
-    programs: Mapping[str, Path], *, folder: Path, port: int = 0, keep: bool = False, flags: Sequence[str] = ()
+    programs: Mapping[str, Path],
+    *,
+    folder: Path,
+    port: int = 0,
+    keep: bool = False,
+    flags: Sequence[str] = (),
+    controllers: str = COLLECTORS,
 ) -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver, wait until ready, stop both.
 
     `programs` by name; with kube-controller-manager among them, dependents are collected. `folder` takes certificates,
     token, logs and data; the data go at the end, unless `keep`, and then they are also on the disk for certain.
     `port` 0 takes a free one. `flags` go to kube-apiserver after ours, so that they win. Raises NotReady, and OSError
-    if `port` is taken.
+    if `port` is taken. `controllers` are those that kube-controller-manager runs, in the form of its flag.
     """
     folder.mkdir(parents=True, exist_ok=True)
     who = identity(folder)
@@ -88,7 +95,9 @@ def running(
             if not keep:
                 stack.callback(shutil.rmtree, folder / "etcd", ignore_errors=True)
             try:
-                plane = _start(stack, programs, who=who, folder=folder, port=port, keep=keep, flags=flags)
+                plane = _start(
+                    stack, programs, who=who, folder=folder, port=port, keep=keep, flags=flags, controllers=controllers
+                )
             except NotReady:
                 if attempt == ATTEMPTS:
                     raise
@@ -106,6 +115,7 @@ def _start(
     port: int,
     keep: bool,
     flags: Sequence[str],
+    controllers: str,
 ) -> ControlPlane:
     client_port, peer_port, port = _free_ports(0, 0, port)
     tokens = folder / "tokens.csv"
@@ -151,7 +161,9 @@ def _start(
         write_kubeconfig(kubeconfig, plane.url, who)
         arguments = [
             f"--kubeconfig={kubeconfig}",
-            "--controllers=garbage-collector-controller,namespace-controller",
+            f"--controllers={controllers}",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
             "--leader-elect=false",
             "--secure-port=0",
         ]

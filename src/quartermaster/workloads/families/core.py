@@ -1,7 +1,8 @@
 """Kubernetes' own: pods, jobs and what keeps pods running.
 
-A parallel Job is so many independent pods: only an index, and a name by which they find each other, or an outright
-minimum makes it a gang. A StatefulSet in order makes pod after pod, so waiting for more than one would be for ever.
+A parallel Job is so many independent pods: an index and a name by which they find each other, a wish to be near each
+other, or an outright minimum makes it a gang. A StatefulSet in order makes pod after pod, so waiting for more than one
+would be for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from quartermaster.workloads.fields import (
 )  # fmt: skip
 from quartermaster.workloads.group import Group, Json, Role
 from quartermaster.workloads.reading import Reading
-from quartermaster.workloads.wishes import LEAST
+from quartermaster.workloads.wishes import LEAST, nearness
 
 SPARK_APP, SPARK_ROLE = "spark-app-selector", "spark-role"
 
@@ -54,6 +55,9 @@ def job(read: Reading) -> tuple[Group, ...]:
         why = "a gang: its pods have indexes and a subdomain, by which they find each other"
         return (read.gang([Role.of("main", size, template=template)], why=[why], suspended=suspended),)
     why = "pods of a Job are independent unless it says how many must start together"
+    if size > 1 and any(nearness(one) for one in (template, read.top)):
+        why = "a gang: its pods are to be near each other"
+        return (read.gang([Role.of("main", size, template=template)], why=[why], suspended=suspended),)
     left = _at_once(spec, asked, count(read.top, "status.succeeded", 0))
     return read.singles("main", left, template, why=[why], suspended=suspended)
 

@@ -1,16 +1,18 @@
 """JobSet: replicated jobs, in phases where one waits for another.
 
 ``dependsOn`` makes a replicated job's pods only when others are Ready or Complete, and a start-up in order does so for
-each that follows: such jobs are never waited for together. Those that no edge parts are one gang. What ends before the
-training begins (an initializer) is a gang of its own, since nothing there talks to anything.
+each that follows: such jobs are never waited for together. Those that no edge parts are one gang, unless the JobSet
+says how it wants to be scheduled. What ends before the training begins (an initializer) is a gang of its own, since
+nothing there talks to anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from quartermaster.workloads.families.jobset_policies import Policy, policies, policy_of
 from quartermaster.workloads.fields import (
     annotation,
     count,
@@ -24,7 +26,7 @@ from quartermaster.workloads.fields import (
     text,
 )  # fmt: skip
 from quartermaster.workloads.group import Closeness, Group, Json, Role
-from quartermaster.workloads.reading import Reading
+from quartermaster.workloads.reading import Reading, shared_out
 from quartermaster.workloads.wishes import MIN_MEMBER, least
 
 STEP = "trainer.kubeflow.org/trainjob-ancestor-step"
@@ -38,6 +40,7 @@ class _Job:
     depth: int
     after: str
     alone: bool
+    policy: Policy
 
 
 def job_set(read: Reading) -> tuple[Group, ...]:
@@ -51,36 +54,61 @@ def gangs(read: Reading, replicated: Sequence[tuple[str, Json]], why: Sequence[s
     jobs = _jobs(read, replicated, in_order=in_order)
     jobs = [job for job in jobs if job.role.desired]
     depths = sorted({job.depth for job in jobs})
-    together: list[tuple[int, list[_Job]]] = []
-    for phase, depth in enumerate(depths, start=1):
-        here = [job for job in jobs if job.depth == depth]
-        together += [(phase, [job]) for job in here if job.alone]
-        rest = [job for job in here if not job.alone]
-        if rest:
-            together.append((phase, rest))
-    if len(together) == 1:
-        said = list(why) or ["all replicated jobs start together"]
-        roles, more = _least(read, [job.role for job in together[0][1]])
-        return (read.gang(roles, why=[*said, *more], **_common(read)),)
-    found = []
-    for phase, part in together:
+    together = [part for depth in depths for part in _together([job for job in jobs if job.depth == depth])]
+    found: list[Group] = []
+    for part in together:
+        phase = depths.index(part[0].depth) + 1
         names = "-".join(job.role.name for job in part)
         after = ", ".join(dict.fromkeys(job.after for job in part if job.after))
-        said = [f"phase {phase} of {len(depths)}: its pods are made after {after}"] if after else []
-        said = said or [f"phase {phase} of {len(depths)}: does not wait for what is made later"]
+        said = ["all replicated jobs start together"] if len(together) == 1 and not why else []
+        if len(depths) > 1:
+            said = [f"phase {phase} of {len(depths)}: " + (f"made after {after}" if after else "waits for none")]
         if "Ready" in after:
             said.append("runs beside what it waits for: room for both is needed")
-        roles = [job.role for job in part]
-        found.append(read.gang(roles, suffix=f"-{names}", phase=phase, after=after, why=[*said, *why], **_common(read)))
+        more: dict[str, Any] = {"phase": phase, "after": after, "suspended": flag(read.spec, "suspend", where="spec")}
+        suffix = f"-{names}" if len(together) > 1 else ""
+        found += _groups(read, part, suffix=suffix, why=[*said, *why], whole=len(together) == 1, **more)
     return tuple(found)
 
 
-def _common(read: Reading) -> dict[str, Any]:
-    return {"suspended": flag(read.spec, "suspend", where="spec")}
+def _together(jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Jobs of one phase by the policy that they are under; one that ends alone is on its own."""
+    found: list[list[_Job]] = [[job] for job in jobs if job.alone]
+    rest = [job for job in jobs if not job.alone]
+    for policy in dict.fromkeys(job.policy for job in rest):
+        under = [job for job in rest if job.policy == policy]
+        found += [[job] for job in under] if policy.each_job or not policy.gang else [under]
+    return found
+
+
+def _groups(
+    read: Reading, jobs: Sequence[_Job], *, suffix: str, why: list[str], whole: bool, **more: Any
+) -> tuple[Group, ...]:
+    policy, roles = jobs[0].policy, [job.role for job in jobs]
+    if not policy.gang:
+        (role,) = roles
+        said = ["every pod on its own: as its scheduling says"]
+        return read.singles(role.name, role.desired, role.template, suffix=suffix, why=[*why, *said], **more)
+    if policy.near is not None:
+        more["topology"] = policy.near
+    if policy.each_job:
+        (role,) = roles
+        number = len(role.parts) or 1
+        one = Role.of(role.name, role.desired // number, topology=role.topology, template=role.template)
+        said = ["each of its jobs is a gang: as its scheduling says"]
+        return (read.gang([one], suffix=suffix, each="index", copies=number, why=[*why, *said], **more),)
+    if policy.least is not None:
+        roles = list(shared_out([replace(role, parts=(), min_parts=0) for role in roles], policy.least))
+        why = [*why, f"needs {policy.least} pods: as its scheduling says"]
+    elif whole:
+        roles, said = _least(read, roles)
+        why = [*why, *said]
+    return (read.gang(roles, suffix=suffix, why=why, **more),)
 
 
 def _jobs(read: Reading, replicated: Sequence[tuple[str, Json]], *, in_order: bool) -> list[_Job]:
     found: dict[str, _Job] = {}
+    under = policies(read.spec)
     for number, (where, job) in enumerate(replicated):
         name = text(job, "name", where=where) or f"job-{number}"
         depth, after = 0, ""
@@ -96,7 +124,11 @@ def _jobs(read: Reading, replicated: Sequence[tuple[str, Json]], *, in_order: bo
                 needs.append(f"{before} {text(edge, 'status', where=place) or 'Ready'}")
         step = label(mapping(job, "template", where=where), STEP)
         found[name] = _Job(
-            _role(read, job, name, where), depth, ", ".join(needs) or after, step.endswith("-initializer")
+            role=_role(read, job, name, where),
+            depth=depth,
+            after=", ".join(needs) or after,
+            alone=step.endswith("-initializer"),
+            policy=policy_of(name, under),
         )
     return list(found.values())
 
@@ -142,6 +174,11 @@ def _eased(role: Role, needed: int) -> Role:
         size = role.parts[0].min or 1
         return Role.split(role.name, role.parts, least=needed // size, topology=role.topology, template=role.template)
     return Role.of(role.name, role.desired, least=needed, topology=role.topology, template=role.template)
+
+
+def copy(pod: Json) -> str:
+    """The index of its job, where every job is a gang."""
+    return label(pod, "jobset.sigs.k8s.io/job-index")
 
 
 def seat(pod: Json) -> tuple[str, int | None]:

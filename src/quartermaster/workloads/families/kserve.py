@@ -38,7 +38,8 @@ def inference_service(read: Reading) -> tuple[Group, ...]:
             roles = [Role.of("predictor", 1, template=template), Role.of("worker", nodes - 1, template=template)]
             why = [f"a model over {nodes} nodes: its head and all workers start together", said]
             if size:
-                found.append(read.gang(roles, each="index", copies=size, why=list(filter(None, why)), **more))
+                more |= {"each": "index", "copies": size, "pooled": True}
+                found.append(read.gang(roles, why=list(filter(None, why)), **more))
             continue
         why = ["pods serve each on its own", said]
         found += read.singles(name, size, template, why=list(filter(None, why)), **more)
@@ -79,7 +80,5 @@ def _nodes(spec: Json, where: str) -> int:
 
 
 def seat(pod: Json) -> tuple[str, int | None]:
-    """The component; workers of a multi-node predictor have a component of their own."""
-    if label(pod, "serving.kserve.io/multinode-role", "kserve.io/multinode-role") == "worker":
-        return "worker", None
+    """The component. Head and workers of a predictor over several nodes are not told apart: all are needed anyway."""
     return label(pod, "component"), None

@@ -11,6 +11,7 @@ from typing import Any
 from quartermaster.workloads.fields import annotation, count, few, items, label, mapping, text
 from quartermaster.workloads.group import Closeness, Group, Json, Role
 from quartermaster.workloads.reading import Reading
+from quartermaster.workloads.wishes import closeness
 
 PREFIX = "leaderworkerset.sigs.k8s.io/"
 _LEADER_NEXT = "leader Ready"
@@ -23,6 +24,8 @@ def leader_worker_set(read: Reading) -> tuple[Group, ...]:
     if not groups:
         return ()
     key = annotation(read.top, PREFIX + "exclusive-topology")
+    if text(read.spec, "groupPlacementPolicy.type", where="spec") in ("Colocated", "Exclusive"):
+        key = key or text(read.spec, "groupPlacementPolicy.topologyKey", where="spec")
     more: dict[str, Any] = {"each": "index", "copies": groups, "topology": Closeness(required=key) if key else None}
     if not waits or not worker.desired:
         roles = [role for role in (leader, worker) if role.desired]
@@ -80,7 +83,9 @@ def disaggregated_set(read: Reading) -> tuple[Group, ...]:
 
 
 def _role(name: str, number: int, size: int, template: Json | None) -> Role:
-    return Role.split(name, tuple(Role.of(str(part), size) for part in range(number)), least=1, template=template)
+    near = closeness(template)  # of each group: that is what Kueue admits by itself
+    parts = tuple(Role.of(str(part), size, topology=near) for part in range(number))
+    return Role.split(name, parts, least=1, template=template)
 
 
 def seat(pod: Json) -> tuple[str, int | None]:

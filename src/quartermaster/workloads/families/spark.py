@@ -18,7 +18,7 @@ def application(read: Reading) -> tuple[Group, ...]:
     if flag(read.spec, "dynamicAllocation.enabled", where="spec"):
         path = "dynamicAllocation"
         low = count(read.spec, f"{path}.minExecutors", 0, where="spec")
-        wanted = max(count(read.spec, f"{path}.initialExecutors", max(low, wanted), where="spec"), low)
+        wanted = max(count(read.spec, f"{path}.initialExecutors", 0, where="spec"), low, wanted)
         most = optional(read.spec, f"{path}.maxExecutors", where="spec")
     roles = (
         Role.of("driver", 1, template=_template(read, "driver")),
