@@ -62,7 +62,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _speed(options: argparse.Namespace) -> float:
-    return _number("--speed", options.speed, options, most=1000) or DEMO_SPEED
+    return _number("--speed", options.speed, options, most=1000) or (DEMO_SPEED if options.demo else 1.0)
 
 
 def _hours(options: argparse.Namespace) -> float | None:
