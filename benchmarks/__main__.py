@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import api, backfill, compare, e2e, kai, muri, openb, pollux, scheduling
+from benchmarks import api, backfill, client, compare, e2e, kai, muri, openb, pollux, scheduling
 from benchmarks.figures import Figure, as_json, as_table
 from quartermaster.cli.collector import tune_collector
 
 SUITES = {
     "api": api.figures,
+    "client": client.figures,
     "scheduling": scheduling.figures,
     "openb": openb.figures,
     "muri": muri.figures,

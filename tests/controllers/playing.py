@@ -179,7 +179,7 @@ def _pinned(pod: Json) -> str | None:
 def _fits(pod: Json, which: Json) -> bool:
     about = pod["metadata"]
     return (
-        not about.get("deletionTimestamp")
+        bool(about.get("deletionTimestamp")) == bool(which.get("going"))
         and which.get("name", about["name"]) == about["name"]
         and which.get("labels", {}).items() <= about.get("labels", {}).items()
         and which.get("phase", pod["status"].get("phase")) == pod["status"].get("phase")

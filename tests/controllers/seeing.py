@@ -38,6 +38,8 @@ _UID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _MINUTE = re.compile(r"-\d{8}\b")
 _LOST = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "selfLink")
+_NOISE = ("NoPods", "UnmanagedPods")
+"""Told by the controller of budgets at every look, and nobody can say how often it looks."""
 _KEPT_OF_EVENTS = ("reason", "message", "type", "count", "source")
 
 
@@ -55,7 +57,7 @@ class Eyes:
         found: list[tuple[Resource, Json]] = []
         for resource in LOOKED_AT:
             listed = await self._side.ask("GET", resource.path(self._story.namespace))
-            found += [(resource, value) for value in listed["items"]]
+            found += [(resource, value) for value in listed["items"] if value.get("reason") not in _NOISE]
         nodes = (await self._side.ask("GET", kinds.NODES.path()))["items"]
         found += [(kinds.NODES, node) for node in nodes if node["metadata"]["name"] in self._story.nodes]
         self._learn(found)

@@ -14,6 +14,7 @@ from tests.differential.compare import Difference, compare, load_accepted, split
 
 PROGRAMS = ("kube-apiserver", "etcd", "kube-controller-manager")
 ACCEPTED = Path(__file__).parent / "accepted.yaml"
+UNSTEADY = ACCEPTED.with_name("unsteady.yaml")
 
 
 async def played_by_ours(story: Story) -> dict[str, Any]:

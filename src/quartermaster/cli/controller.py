@@ -7,25 +7,36 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from random import SystemRandom
+from random import Random, SystemRandom
+from typing import Any
 
 from quartermaster.cli.logs import set_up
-from quartermaster.controllers.scheduler.metrics import Metrics
+from quartermaster.controllers.admission import Admission
 from quartermaster.controllers.scheduler.scheduler import Options, Scheduler
 from quartermaster.integrations.exposition import Exposition
-from quartermaster.kube.clock import WallClock
+from quartermaster.kube.clock import SteadyClock, WallClock
 from quartermaster.kube.connecting import Connection, connect
 from quartermaster.kube.http import HttpApi
+from quartermaster.kube.leases import LeaderElector
 from quartermaster.model.errors import InvalidInput
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run; 0 when told to stop."""
+    """Run; 0 when told to stop, 1 when leadership was lost, so that whoever watches over this starts it anew."""
     set_up(form=options.log_format, level=options.log_level)
-    if not options.metrics_port.isdecimal() or int(options.metrics_port) > 65535:
-        raise InvalidInput("--metrics-port", f"'{options.metrics_port}' is no port", "give 0 to 65535")
+    settings = Settings(
+        metrics_port=_port("--metrics-port", options.metrics_port),
+        webhook_port=_port("--webhook-port", options.webhook_port) if options.webhook_port else None,
+        webhook_service=options.webhook_service,
+    )
+    if settings.webhook_port is not None and "/" not in settings.webhook_service:
+        raise InvalidInput("--webhook-service", f"'{settings.webhook_service}' is none", "give NAMESPACE/NAME")
     if not options.seed.isdecimal():
         raise InvalidInput("--seed", f"'{options.seed}' is no number", "give 0 or more")
     connection = connect(
@@ -34,45 +45,96 @@ def command(options: argparse.Namespace) -> int:
         environment=os.environ,
         wall=time.time,
     )
-    asyncio.run(_run(options, connection))
-    return 0
+    return asyncio.run(_run(options, settings, connection))
 
 
-async def _run(options: argparse.Namespace, connection: Connection) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What was asked for, checked."""
+
+    metrics_port: int
+    webhook_port: int | None
+    webhook_service: str
+
+
+def _port(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise InvalidInput(name, f"'{text}' is no port", "give 0 to 65535")
+    return int(text)
+
+
+async def _run(options: argparse.Namespace, settings: Settings, connection: Connection) -> int:
     rng = SystemRandom()
     clock = WallClock()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    metrics = Metrics()
-    async with HttpApi(connection, agent="quartermaster", clock=clock, rng=rng) as api:
+    async with contextlib.AsyncExitStack() as stack:
+        api = await stack.enter_async_context(HttpApi(connection, agent="quartermaster", clock=clock, rng=rng))
+        elector = _elector(options, api, connection, rng) if options.leader_elect else None
         scheduler = Scheduler(
             api,
             clock=clock,
-            metrics=metrics,
+            leading=(lambda: True) if elector is None else (lambda: elector.leader),
             options=Options(
                 names=frozenset(options.scheduler_name or ("quartermaster",)),
                 default_queue=options.default_queue,
+                instance=socket.gethostname(),
                 seed=int(options.seed),
             ),
         )
-        async with Exposition(
-            metrics.registry,
-            host=options.metrics_host or "0.0.0.0",  # noqa: S104  # scraped from other machines
-            port=int(options.metrics_port),
-            healthy=scheduler.unhealthy,
-            ready=scheduler.unready,
-        ) as served:
-            print(f"metrics, healthz and readyz on port {served.port}", flush=True)
-            work = asyncio.create_task(scheduler.run(), name="scheduler")
-            told = asyncio.create_task(stop.wait(), name="signals")
-            try:
-                await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-            finally:
-                for task in (work, told):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+        served = await stack.enter_async_context(
+            Exposition(
+                scheduler.metrics.registry,
+                host=options.metrics_host or "0.0.0.0",  # noqa: S104  # scraped from other machines
+                port=settings.metrics_port,
+                healthy=scheduler.unhealthy,
+                ready=scheduler.unready,
+            )
+        )
+        print(f"metrics, healthz and readyz on port {served.port}", flush=True)
+        works = [scheduler.run()]
+        if elector is not None:
+            works.append(elector.run(partial(_lead, scheduler)))
+        if settings.webhook_port is not None:
+            hook = Admission(
+                api,
+                clock=clock,
+                service=settings.webhook_service,
+                known=scheduler.site.known,
+                port=settings.webhook_port,
+            )
+            works.append(hook.run())
+        return await _until(stop, works)
+
+
+async def _lead(scheduler: Scheduler) -> None:
+    """While the lease is ours: decide on what there is, and go on for as long as it lasts."""
+    scheduler.wake()
+    await asyncio.Event().wait()
+
+
+async def _until(stop: asyncio.Event, works: list[Coroutine[Any, Any, None]]) -> int:
+    """0 when told to stop; 1 when one of the works ended by itself."""
+    told: asyncio.Task[Any] = asyncio.create_task(stop.wait())
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait((told, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        for ended in [task for task in tasks if task.done()]:
+            ended.result()
+        return 0 if told.done() else 1
+    finally:
+        for task in (told, *tasks):
+            task.cancel()
+        await asyncio.gather(told, *tasks, return_exceptions=True)
+
+
+def _elector(options: argparse.Namespace, api: HttpApi, connection: Connection, rng: Random) -> LeaderElector:
+    namespace, _, name = (options.lease or f"{connection.namespace}/quartermaster").partition("/")
+    if not namespace or not name:
+        raise InvalidInput("--lease", f"'{options.lease}' names none", "give NAMESPACE/NAME")
+    identity = f"{socket.gethostname()}_{os.getpid()}_{rng.randrange(16**8):08x}"
+    return LeaderElector(
+        api, namespace=namespace, name=name, identity=identity, clock=SteadyClock(), wall=time.time, rng=rng
+    )

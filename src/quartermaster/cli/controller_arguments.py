@@ -41,6 +41,19 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="what to log"
     )
+    command.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="act only while holding a Lease, so that several can run",
+    )
+    command.add_argument(
+        "--lease", metavar="NAMESPACE/NAME", default="", help="default: quartermaster, in the own namespace"
+    )
+    command.add_argument(
+        "--webhook-port", metavar="PORT", default="", help="serve the validating webhook (default: not)"
+    )
+    command.add_argument("--webhook-service", metavar="NAMESPACE/NAME", default="", help="the Service that leads to it")
     command.set_defaults(run=_run)
     command.add_argument("--seed", metavar="NUMBER", default="0", help="of policies that draw")
 

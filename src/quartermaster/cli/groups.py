@@ -217,6 +217,7 @@ def _as_json(group: Group) -> Json:
         "max": group.max,
         "roles": [_role(role) for role in group.roles],
         "any_role": group.pooled,
+        "open": group.open,
         "per": group.per,
         "at_once": group.at_once,
         "suspended": group.suspended,

@@ -184,6 +184,7 @@ def _add_up(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--demo", action="store_true", help="submit a mixed day of work and tell what becomes of it")
     command.add_argument("--speed", metavar="X", help="how fast the day of --demo passes (default 60)")
     command.add_argument("--hours", metavar="N", help="end with a summary after so many hours of the day of --demo")
+    command.add_argument("--chaos", metavar="FILE", help="faults drawn from a seed: a file, as-published or stormy")
     for name, text in (
         ("down", "end the local cluster"),
         ("status", "say what the local cluster has and does"),

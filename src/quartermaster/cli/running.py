@@ -24,7 +24,7 @@ from quartermaster.cli import instance
 from quartermaster.cli.servers import ADMIN, DEMO, KUBELET, SCHEDULER, Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Scheduler
-from quartermaster.kube.clock import Clock, SteadyClock
+from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.clock import WallClock
@@ -33,10 +33,12 @@ from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.account import Account, keep
 from quartermaster.local.demo.submitting import Demo
+from quartermaster.local.fleet.chaos import Chaos, ChaosSet
 from quartermaster.local.fleet.dcgm import Exporter
 from quartermaster.local.fleet.endpoints import Endpoints
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.fleet.publishing import PUBLISHING
 from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
 from quartermaster.local.stages.heartbeats import RENEWED_EVERY_S
@@ -45,6 +47,8 @@ from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
 
 DAY_S = 24 * 3600.0
+ADMISSION = ("--enable-admission-plugins=ExtendedResourceToleration",)
+"""What the embedded server has too: whoever asks for GPUs tolerates the taint of their nodes."""
 OLDEST = (1, 34)
 """The first release with resource.k8s.io/v1, in which the fleet's devices are published."""
 
@@ -57,20 +61,20 @@ Part = Callable[[Connect, Clock, float], Coroutine[Any, Any, None]]
 
 
 async def _workloads(connect: Connect, clock: Clock, speed: float) -> None:
-    """Deployments, Jobs and their kin, and what watches over nodes."""
+    """Deployments, Jobs and their kin, what watches over nodes, and the plugin that publishes their devices."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
     patient = partial(nodes.reconcile, grace=max(nodes.GRACE, SILENCE_S * speed))
     chosen = tuple(replace(each, reconcile=patient) if each.name == "node-lifecycle" else each for each in WORKLOADS)
-    async with Manager(connect(AGENT), chosen, clock=clock, sleep=sleep, network=SteadyClock()) as manager:
+    async with Manager(connect(AGENT), (*chosen, PUBLISHING), clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
 async def _schedule(connect: Connect, clock: Clock, speed: float) -> None:
     del speed
-    await Scheduler(connect(SCHEDULER), clock=clock, network=SteadyClock()).run()
+    await Scheduler(connect(SCHEDULER), clock=clock).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)
@@ -92,6 +96,7 @@ class Settings:
     hours: float | None = None
     """Of that day, after which to end."""
     real: Mapping[str, Path] | None = None
+    chaos: ChaosSet | None = None
 
 
 def run(settings: Settings) -> bool:
@@ -102,7 +107,7 @@ def run(settings: Settings) -> bool:
     with contextlib.ExitStack() as stack:
         folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quartermaster-")))
         with needing(settings.port):
-            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None)
+            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None, flags=ADMISSION)
             plane = stack.enter_context(starting)
         if plane.version() < OLDEST:
             raise InvalidInput(
@@ -181,6 +186,7 @@ class Parts:
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
         self._parts = [part(connect, clock, settings.speed) for part in PARTS]
+        self._chaos = Chaos(self._admin, settings.chaos, clock=clock) if settings.chaos else None
         self._demo = Demo(connect(DEMO), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
@@ -194,6 +200,8 @@ class Parts:
             added = await install(self._admin, self._settings.fleet)
             _say(self._settings, len(added), self.endpoints.address)
             self._installed.set()
+            if self._chaos is not None:
+                group.create_task(self._chaos.run())
             if self._demo is not None:
                 group.create_task(self._demo.run())
 

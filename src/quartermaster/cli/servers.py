@@ -20,6 +20,7 @@ from quartermaster.kube.connecting import Connection
 from quartermaster.kube.credentials import Fixed, bearer
 from quartermaster.kube.http import HttpApi
 from quartermaster.kube.tls import Pem, Trust
+from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
 from quartermaster.local.apiserver.identity import Identity
 from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.apiserver.server import ApiServer
@@ -53,6 +54,7 @@ async def embedded(*, port: int, folder: Path | None, clock: Clock) -> AsyncIter
     """The server of this project, in this process. Raises InvalidInput if the port is taken."""
     api = LocalApi(port=port, folder=folder)
     api.server.cluster.clock = clock
+    api.server.admission.mutating.append(tolerate_extended_resources)
     async with contextlib.AsyncExitStack() as stack:
         with needing(port):
             await stack.enter_async_context(api)

@@ -36,6 +36,7 @@ def command(options: argparse.Namespace) -> int:
         raise InvalidInput("local cluster", f"is up already (process {running.pid})", "end it: quartermaster down")
     print("a GPU cluster is starting in this process", flush=True)
     from quartermaster.cli.running import Settings, run  # noqa: PLC0415  # see the module
+    from quartermaster.local.fleet import chaos  # noqa: PLC0415
     from quartermaster.local.fleet.presets import default_fleet, read_fleet  # noqa: PLC0415
     from quartermaster.local.real.controlplane import NotReady  # noqa: PLC0415
     from quartermaster.local.stages.table import everything  # noqa: PLC0415
@@ -50,6 +51,7 @@ def command(options: argparse.Namespace) -> int:
         speed=_speed(options),
         hours=_hours(options),
         real=_programs() if options.api == "real" else None,
+        chaos=chaos.read(options.chaos) if options.chaos else None,
     )
     try:
         while run(settings):

@@ -24,7 +24,7 @@ LOOK_AGAIN_S = 60.0
 class Credential:
     """What goes with a request: an Authorization header or a certificate, or nothing."""
 
-    authorization: str = ""
+    authorization: str = field(default="", repr=False)
     pair: Pair | None = field(default=None, repr=False)
 
 
@@ -64,7 +64,7 @@ class TokenFile:
     name: str
     path: Path
     clock: Clock
-    first: str = ""
+    first: str = field(default="", repr=False)
     _read: Credential | None = field(default=None, init=False)
     _due: float = field(default=float("-inf"), init=False)
 

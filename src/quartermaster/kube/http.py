@@ -8,6 +8,7 @@ thousands of writes in flight never hold one up.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import random
@@ -82,6 +83,7 @@ class HttpApi(Decoded):
         self.connection = connection
         self._agent = agent
         self._connections = connections
+        self._free = asyncio.Semaphore(connections)
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_S)
         self._idle = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=idle)
         self._clock = clock or SteadyClock()
@@ -108,7 +110,8 @@ class HttpApi(Decoded):
         while True:
             try:
                 credential = await self._credential()
-                code, answer, pause = await self._read(await self._open(question, credential), path)
+                async with self._free:  # waiting for a connection is no part of what a request may take
+                    code, answer, pause = await self._read(await self._open(question, credential), path)
             except Unreachable as wrong:
                 harmless = (method == "GET" and not isinstance(wrong, _Distrusted)) or isinstance(wrong, _NotSent)
                 if backoff.failures >= ATTEMPTS - 1 or not harmless:

@@ -136,7 +136,7 @@ class _Merged:
 
 
 def choose(paths: Iterable[Path], context: str = "", *, must_exist: bool = False) -> Chosen | None:
-    """The context named, else the current one; None if no file is there. Raises InvalidInput."""
+    """The context named, else the current one; None if no file is there, or all are empty. Raises InvalidInput."""
     files = [path for path in paths if must_exist or path.exists()]
     if not files:
         return None
@@ -152,6 +152,8 @@ def choose(paths: Iterable[Path], context: str = "", *, must_exist: bool = False
         merged.current = merged.current or read.current_context or ""
     everywhere = os.pathsep.join(map(str, files))
     name = context or merged.current
+    if not (name or must_exist or merged.contexts or merged.clusters or merged.users):
+        return None
     if not name:
         raise InvalidInput(
             f"{everywhere}: current-context",

@@ -280,7 +280,12 @@ class Reflector(Generic[T]):
         before = self.objects.pop(key, None)
         if after is not None:
             self.objects[key] = after
-        self._on_change(before, after)
+        try:
+            self._on_change(before, after)
+        except (OSError, Refused) as wrong:
+            raise RuntimeError(
+                "a callback of a reflector failed"
+            ) from wrong  # not to be taken for the network's failure
 
     def _works(self) -> None:
         self._backoff.reset()

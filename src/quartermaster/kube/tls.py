@@ -24,7 +24,7 @@ class Pem:
     """PEM text, given or in a file. `name` is the field that says so."""
 
     name: str
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     path: Path | None = None
 
     @classmethod
@@ -53,8 +53,8 @@ class Pem:
 class Pair:
     """A certificate and its key as PEM text."""
 
-    certificate: bytes
-    key: bytes
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Trust:
     certificate: Pem | None = None
     key: Pem | None = None
     insecure: bool = False
-    _made: tuple[tuple[bytes, Pair | None], ssl.SSLContext] | None = field(default=None, init=False)
+    _made: tuple[tuple[bytes, Pair | None], ssl.SSLContext] | None = field(default=None, init=False, repr=False)
     _asked: Pair | None = field(default=None, init=False)
     _looked: float = field(default=float("-inf"), init=False)
 

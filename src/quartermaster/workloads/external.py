@@ -51,6 +51,7 @@ class Named:
     kind: str
     name: str
     part: str = ""
+    replica: str = ""
     size: int | None = None
 
 
@@ -64,7 +65,8 @@ def named(pod: Json | None, *, bare: bool) -> Named | None:
     workload = text(pod, "spec.workloadRef.name")
     if workload:
         part = text(pod, "spec.workloadRef.podGroup")
-        return Named(api=NATIVE, kind="Workload", name=workload, part=part)
+        replica = text(pod, "spec.workloadRef.podGroupReplicaKey")
+        return Named(api=NATIVE, kind="Workload", name=workload, part=part, replica=replica)
     ours = mark(pod, GROUP)
     if ours:
         part = label(pod, SUB_GROUP)
@@ -253,7 +255,7 @@ def joined(group: Group, name: Named, found: Declared, *, brings: Sequence[Bring
     changes |= found.times
     return replace(
         group,
-        name=name.name if name.kind == "PodGroup" or not name.part else f"{name.name}-{name.part}",
+        name="-".join(filter(None, (name.name, name.part if name.kind == "Workload" else "", name.replica))),
         kind="PodGroup",
         uid="",
         phase=1,

@@ -95,8 +95,9 @@ def walk(pod: Json, owners: Sequence[Json]) -> Walk:
         return Walk(owners[best], tuple(owners[best + 1 :]))
     if nearest is None:
         return Walk(None, tuple(owners))
-    kind = workload((nearest.group, nearest.kind))
-    if kind is not None and (kind.through or (nearest.group, nearest.kind) in _ALONE):
+    key = (nearest.group, nearest.kind)
+    kind = workload(key)
+    if key in _ALONE or (kind is not None and kind.through):
         return Walk(None, tuple(owners))
     return Walk(None, tuple(owners), stray=nearest)
 
@@ -104,10 +105,20 @@ def walk(pod: Json, owners: Sequence[Json]) -> Walk:
 def _wanted(above: Reference, child: tuple[str, str]) -> bool:
     """Whether an owner that is not there would have had the groups of what it made."""
     kind = workload((above.group, above.kind))
-    return kind is not None and not kind.through and kind.made(child) and child not in _ALONE
+    says_enough = child in _ALONE or child == _GANG_BY_ITSELF
+    return kind is not None and not kind.through and kind.made(child) and not says_enough
 
 
 _ALONE = frozenset(
-    (("apps", "ReplicaSet"), ("apps", "Deployment"), ("apps", "DaemonSet"), ("", "ReplicationController"), ("", "Pod"))
+    (
+        ("apps", "ReplicaSet"),
+        ("apps", "Deployment"),
+        ("apps", "DaemonSet"),
+        ("", "ReplicationController"),
+        ("", "Pod"),
+        ("", "Node"),
+    )
 )
-"""Kinds whose pods are each on their own whatever the object says, should it not be there."""
+"""Owners whose pods are each on their own whatever the object says, should it not be there (a Node: static pods)."""
+
+_GANG_BY_ITSELF = ("leaderworkerset.x-k8s.io", "LeaderWorkerSet")

@@ -94,7 +94,8 @@ def wishes(
     evictable = _first(speakers, (PREEMPTIBLE, "kai.scheduler/preemptibility", "volcano.sh/preemptable")).lower()
     preemptible = value is None or value < PREEMPTIBLE_BELOW
     if evictable:
-        preemptible = evictable not in ("false", "non-preemptible")
+        # Of a semi-preemptible group only what is above its minimum may go. Here it is all or none, so none.
+        preemptible = evictable not in ("false", "non-preemptible", "semi-preemptible")
         why.append(("may" if preemptible else "may not") + " be evicted: as it says")
     elif not preemptible:
         why.append(f"may not be evicted: priority {value} is {PREEMPTIBLE_BELOW} or more")
@@ -167,6 +168,9 @@ def _runtime(owners: Sequence[Json], of_spec: float | None) -> float | None:
 # ---- nearness
 
 
+_TIERS: Final = ("volcano.sh/network-topology-highest-tier-allowed", "volcano.sh/network-topology-highest-tier")
+
+
 def closeness(value: Json | None) -> Closeness | None:
     """What the annotations of an object or pod template ask for; None if nothing."""
     if value is None:
@@ -185,9 +189,9 @@ def closeness(value: Json | None) -> Closeness | None:
         )
         if found.required or found.preferred:
             return found
-    tier = annotation(value, "volcano.sh/network-topology-highest-tier")
+    tier = mark(value, *_TIERS)
     if tier:
-        hard = annotation(value, "volcano.sh/network-topology-mode") != "soft"
+        hard = mark(value, "volcano.sh/network-topology-mode") != "soft"
         return Closeness(required=f"tier-{tier}") if hard else Closeness(preferred=f"tier-{tier}")
     return None
 

@@ -10,10 +10,12 @@ from typing import Any
 from quartermaster.api import pods as api_pods
 from quartermaster.api.objects import PodObject, read
 from quartermaster.cli.running import Parts, Settings
+from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock
+from quartermaster.local.fleet.chaos import ChaosSet
 from quartermaster.local.fleet.presets import Fleet, parse
 from quartermaster.local.stages.table import everything
 
@@ -85,11 +87,14 @@ def workload(
 
 
 @contextlib.asynccontextmanager
-async def local(fleet: Fleet = SMALL, *, demo: bool = False) -> AsyncIterator[Local]:
+async def local(fleet: Fleet = SMALL, *, demo: bool = False, chaos: ChaosSet | None = None) -> AsyncIterator[Local]:
     clock = VirtualClock()
     cluster = Cluster(clock=clock, rng=random.Random(1))
-    settings = Settings(port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo)
+    settings = Settings(
+        port=0, folder=None, kubeconfig=Path(), fleet=fleet, stages=everything(), demo=demo, chaos=chaos
+    )
     async with LocalApi(port=None, cluster=cluster) as api:
+        api.server.admission.mutating.append(tolerate_extended_resources)
         parts = Parts(lambda agent: LocalClient(api.server.handle, agent=agent), settings, clock, seed=1)
         task = asyncio.create_task(parts.run())
         try:

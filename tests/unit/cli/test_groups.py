@@ -51,6 +51,7 @@ def test_json_is_the_documented_schema(capsys: pytest.CaptureFixture[str], tmp_p
         "max": 9,
         "roles": [{"name": "workers", "min": 9, "desired": 9, "max": 9, "min_parts": 3, "parts": parts}],
         "any_role": False,
+        "open": False,
         "per": "",
         "at_once": 1,
         "suspended": False,

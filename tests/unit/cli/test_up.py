@@ -12,11 +12,12 @@ from quartermaster.api.objects import PodObject, read
 from quartermaster.cli.main import main
 from quartermaster.kube.api import Refused
 from quartermaster.local.demo.day import shipped_day
-from quartermaster.local.fleet import operating
+from quartermaster.local.fleet import marks, operating
+from quartermaster.local.fleet.chaos import shipped
 from quartermaster.local.fleet.counts import counts
 from quartermaster.local.fleet.operating import Fault
 from quartermaster.local.fleet.presets import Fleet, Pool, default_fleet
-from tests.unit.cli.cluster import condition, devices_of, local, workload
+from tests.unit.cli.cluster import SMALL, Json, Local, condition, devices_of, local, workload
 
 
 async def test_nodes_join_within_two_seconds() -> None:
@@ -127,6 +128,77 @@ async def test_mig_instances_are_resources_and_can_be_cut_anew() -> None:
         await it.after(20)
         assert (await it.node("m-0"))["status"]["allocatable"]["nvidia.com/mig-2g.10gb"] == "12"
         assert await it.phases() == {"small": "Succeeded", "medium": "Running"}
+
+
+async def slices(it: Local, name: str) -> list[Json]:
+    found = await it.client.send("GET", "/apis/resource.k8s.io/v1/resourceslices")
+    return [item["spec"] for item in found["items"] if item["spec"].get("nodeName") == name]
+
+
+async def test_another_cut_is_published_in_slices_and_labels() -> None:
+    async with local() as it:
+        await it.after(3)
+        (before,) = await slices(it, "m-0")
+        assert len(before["devices"]) == 28
+        await operating.break_node(it.client, "m-0", Fault(kind="mig", config="all-balanced"))
+        await it.after(10)
+        (spec,) = await slices(it, "m-0")
+        assert spec["pool"]["generation"] == before["pool"]["generation"] + 1
+        profiles = Counter(device["attributes"]["profile"]["string"] for device in spec["devices"])
+        assert profiles == {"1g.5gb": 8, "2g.10gb": 4, "3g.20gb": 4}
+        labels = (await it.node("m-0"))["metadata"]["labels"]
+        counts = {
+            name.split("-")[1]: count for name, count in labels.items() if re.fullmatch(r".*/mig-[^/]*\.count", name)
+        }
+        assert counts == {"1g.5gb.count": "8", "2g.10gb.count": "4", "3g.20gb.count": "4"}
+        await operating.break_node(it.client, "m-0", Fault(kind="mig", config="all-7g.999gb"))
+        await it.after(10)
+        assert await slices(it, "m-0") == [spec], "what was refused changes nothing"
+        await operating.break_node(it.client, "m-0", Fault(kind="mig", config="all-disabled"))
+        await it.after(10)
+        labels = (await it.node("m-0"))["metadata"]["labels"]
+        assert [name for name in labels if name.startswith("nvidia.com/mig-")] == []
+        assert [device["name"] for device in (await slices(it, "m-0"))[0]["devices"]] == [f"gpu-{n}" for n in range(4)]
+
+
+async def test_a_pod_with_a_claim_runs_when_it_has_its_devices() -> None:
+    async with local(Fleet(pools=[Pool(preset="a30", name="d", dynamic_mig=True)])) as it:
+        await it.after(3)
+        assert "nvidia.com/gpu" not in (await it.node("d-0"))["status"]["capacity"]
+        selector = {"cel": {"expression": "device.attributes['gpu.nvidia.com'].profile == '2g.12gb'"}}
+        request = {"name": "g", "exactly": {"deviceClassName": "mig.nvidia.com", "selectors": [selector], "count": 8}}
+        template = {"metadata": {"name": "halves"}, "spec": {"spec": {"devices": {"requests": [request]}}}}
+        path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates"
+        await it.client.send("POST", path, template)
+        for name in ("a", "b"):
+            body = workload(name, run=100)
+            body["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimTemplateName": "halves"}]
+            await it.client.send("POST", "/api/v1/namespaces/default/pods", body)
+            await it.after(5)
+        await it.after(20)
+        assert await it.phases() == {"a": "Running", "b": "Pending"}
+        await it.after(110)
+        assert await it.phases() == {"a": "Succeeded", "b": "Running"}
+
+
+async def test_after_a_stormy_morning_every_node_is_there_and_either_well_or_marked() -> None:
+    fleet = Fleet(pools=[*SMALL.pools, Pool(preset="l40s", name="s", spot=True, count=2)])
+    async with local(fleet, chaos=shipped("stormy")) as it:
+        seen: set[str] = set()
+        for _ in range(24):
+            await it.after(900)
+            nodes = {node["metadata"]["name"]: node for node in (await it.client.send("GET", "/api/v1/nodes"))["items"]}
+            for node in nodes.values():
+                seen |= {
+                    f"{name.rpartition('/')[2]} {'' if name.endswith(('xid', 'slowdown')) else value}".strip()
+                    for name, value in node["metadata"]["annotations"].items()
+                    if name in (marks.FAULT, marks.XID, marks.SLOWDOWN)
+                }
+        assert {"xid", "slowdown", "fault not-ready"} <= seen
+        assert {"h-0", "h-1", "m-0", "c-0"} <= nodes.keys(), "a spot node may be away"
+        for node in nodes.values():
+            marked = {marks.FAULT, marks.XID} & node["metadata"]["annotations"].keys()
+            assert marked or condition(node, "Ready")["status"] == "True"
 
 
 async def test_an_xid_takes_the_device_and_its_pod_until_it_is_healed() -> None:

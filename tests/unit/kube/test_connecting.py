@@ -187,6 +187,9 @@ async def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
     assert await found.credentials.current() == bearer("sa-2")
     six = connect(environment=environment | {"KUBERNETES_SERVICE_HOST": "fd00::1"}, service_account=tmp_path)
     assert six.server == "https://[fd00::1]:443"
+    (tmp_path / "empty").touch()
+    found = connect(environment=environment | {"KUBECONFIG": str(tmp_path / "empty")}, service_account=tmp_path)
+    assert found.namespace == "quarters", "an empty file names nothing"
     with pytest.raises(InvalidInput, match="automountServiceAccountToken"):
         connect(environment=environment, service_account=tmp_path / "none")
 
@@ -287,3 +290,16 @@ def test_files_that_are_no_kubeconfigs_are_refused(tmp_path: Path) -> None:
 def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
     path = written(tmp_path / "config", user={"token": "s3cret"}, cluster={"server": ""})
     assert "s3cret" not in str(refusal(path))
+    key = base64.b64encode(WHO.key).decode()
+    pair = {"client-certificate-data": base64.b64encode(WHO.certificate).decode(), "client-key-data": key}
+    for user in (
+        {"token": "s3cret"},
+        {"token": "s3cret", "tokenFile": "x"},
+        {"username": "j", "password": "s3cret"},
+        pair,
+    ):
+        there = read(written(tmp_path / "config", user=user))
+        assert there.trust is not None
+        there.trust.context()
+        told = repr(there)
+        assert not any(secret in told for secret in ("s3cret", "ajpzM2NyZXQ", "PRIVATE KEY", key)), told

@@ -215,6 +215,47 @@ async def test_the_name_on_the_certificate_may_be_another() -> None:
             await api.send("GET", "/x")
 
 
+@contextlib.asynccontextmanager
+async def proxying() -> AsyncIterator[tuple[str, list[str]]]:
+    """A proxy that tunnels, and what it was asked."""
+    asked: list[str] = []
+    pumps: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(65_536):
+                writer.write(part)
+        writer.close()
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head.splitlines()[0])
+        host, _, port = head.split()[1].partition(":")
+        inner, outer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        pumps.update(asyncio.ensure_future(pump(*pair)) for pair in ((reader, outer), (inner, writer)))
+
+    server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        server.close()
+    for task in pumps:
+        task.cancel()
+    await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def test_a_proxy_is_asked_for_a_tunnel() -> None:
+    theirs = identity(None)
+    trust = Trust(HastyClock(), Pem("ca", theirs.authority))
+    async with (
+        proxying() as (proxy, asked),
+        scripted(OK, tls=theirs.server_tls(), trust=trust, proxy=proxy) as (api, _),
+    ):
+        assert await api.send("GET", "/x") == {"kind": "Fine"}
+        host = api.connection.server.removeprefix("https://")
+    assert asked == [f"CONNECT {host} HTTP/1.1"]
+
+
 async def test_headers_say_who_we_are_and_as_whom_we_act() -> None:
     said = (("Impersonate-User", "jane"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b"))
     async with scripted(OK, credentials=Fixed(bearer("t0")), impersonate=said) as (api, script):
@@ -261,6 +302,19 @@ async def _lines(*parts: bytes, then: asyncio.Event | None = None) -> AsyncItera
         yield part
     if then is not None:
         await then.wait()
+
+
+async def test_waiting_for_a_connection_is_no_part_of_the_time_limit() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        await asyncio.sleep(1.0)  # a real time limit has to pass, of a real socket
+        yield b'{"kind":"Fine"}'
+
+    async with (
+        scripted(lambda _: Response(200, stream=slowly())) as (api, _),
+        HttpApi(api.connection, agent="tester", connections=1, timeout=1.8) as narrow,
+    ):
+        answers = await asyncio.gather(*(narrow.send("POST", "/x") for _ in range(2)))
+    assert answers == [{"kind": "Fine"}] * 2
 
 
 async def test_lines_are_put_together_from_what_arrives() -> None:

@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.apiserver.transport import Request, Response, User, answer
-from quartermaster.testing.kubernetes import Json, Kubernetes, Refused, kubernetes
+from quartermaster.testing.kubernetes import Client, Json, Kubernetes, kubernetes
 
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 KIND = Kind(
@@ -44,7 +46,7 @@ async def weather() -> AsyncIterator[Kubernetes]:
         yield api
 
 
-async def available(api: Kubernetes) -> tuple[str, str]:
+async def available(api: Client) -> tuple[str, str]:
     (condition,) = (await api.get(f"{SERVICES}/v1.weather.example"))["status"]["conditions"]
     return condition["status"], condition["reason"]
 
@@ -70,11 +72,31 @@ async def test_an_offer_may_come_after_its_registration() -> None:
         await api.create(SERVICES, registration())
         assert await available(api) == ("False", "ServiceNotFound")
         for path in ("", "/forecasts"):
-            with pytest.raises(Refused, match="503 ServiceUnavailable: service unavailable"):
-                await api.get(f"/apis/weather.example/v1{path}")
+            said = await api.send("GET", f"/apis/weather.example/v1{path}")
+            assert (said.status, said.body) == (503, b"service unavailable\n")
         api.server.aggregation.offer(("default", "weather"), sunny, (KIND,))
         assert await available(api) == ("True", "Passed")
         assert (await api.get("/apis/weather.example/v1/forecasts"))["kind"] == "Forecast"
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"service": {}}, {"group": "weather.example", "version": "v1"}])
+async def test_half_a_registration_breaks_nothing(spec: Json | None) -> None:
+    async with weather() as api:
+        body = {"metadata": {"name": "v1.weather.example"}, "status": {"conditions": [{"status": "True"}]}}
+        made = await api.send("POST", SERVICES, body | ({} if spec is None else {"spec": spec}))
+        assert made.status in (201, 422)
+        assert "weather.example" not in await groups(api)
+        assert "apps" in await groups(api)
+
+
+async def test_the_last_to_offer_answers() -> None:
+    async def rainy(request: Request) -> Response:
+        return answer({"kind": "Forecast", "rain": request.path})
+
+    async with weather() as api:
+        await api.create(SERVICES, registration())
+        api.server.aggregation.offer(("default", "weather"), rainy, (KIND,))
+        assert "rain" in await api.get("/apis/weather.example/v1/forecasts")
 
 
 async def test_without_its_registration_a_group_is_gone() -> None:
@@ -102,3 +124,16 @@ async def test_what_is_registered_for_another_service_is_not_served() -> None:
         await api.patch(f"{SERVICES}/v1.weather.example", changed)
         assert (await api.get("/apis/weather.example/v1/forecasts"))["kind"] == "Forecast"
         assert await available(api) == ("True", "Passed")
+
+
+async def test_after_a_restart_nobody_answers_until_somebody_offers(tmp_path: Path) -> None:
+    async with LocalApi(port=None, folder=tmp_path) as first:
+        first.server.aggregation.offer(("default", "weather"), sunny, (KIND,))
+        await Client(first.server.handle).create(SERVICES, registration())
+    async with LocalApi(port=None, folder=tmp_path) as second:
+        api = Client(second.server.handle)
+        assert await available(api) == ("False", "ServiceNotFound")
+        assert (await api.send("GET", "/apis/weather.example/v1/forecasts")).status == 503
+        second.server.aggregation.offer(("default", "weather"), sunny, (KIND,))
+        assert await available(api) == ("True", "Passed")
+        assert (await api.get("/apis/weather.example/v1/forecasts"))["kind"] == "Forecast"

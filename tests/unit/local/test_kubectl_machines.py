@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from quartermaster.local.apiserver.transport import Request
 from quartermaster.local.clock import WallClock
 from quartermaster.local.fleet.presets import parse
 from quartermaster.testing.kubernetes import Json
 from quartermaster.testing.machines import Machines, machines
-from tests.kubernetes.programs import Program
+from tests.kubernetes.programs import PATIENCE_S, Program
 
 pytestmark = pytest.mark.kubernetes
 
@@ -28,6 +29,25 @@ async def fleet(folder: Path) -> AsyncIterator[tuple[Machines, Program]]:
         yield cluster, kubectl
 
 
+def asked(cluster: Machines, path: str) -> asyncio.Event:
+    """Set once a request whose path ends so has been answered: the client is there."""
+    seen = asyncio.Event()
+
+    def look(request: Request, *_: object) -> None:
+        if request.path.endswith(path):
+            seen.set()
+
+    cluster.server.audit = look
+    return seen
+
+
+async def started(cluster: Machines, name: str) -> None:
+    """Until its container runs, or has run."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await cluster.get(f"pods/{name}"))["status"]["phase"] == "Pending":  # noqa: ASYNC110  # real time
+            await asyncio.sleep(0.01)
+
+
 def one() -> Json:
     """A Job's pod in the small, with labels, two containers and little to pull."""
     containers = [{"name": name, "image": "busybox"} for name in ("main", "side")]
@@ -40,7 +60,7 @@ def one() -> Json:
 async def test_logs(tmp_path: Path) -> None:
     async with fleet(tmp_path) as (cluster, kubectl):
         await cluster.run("p", on="h-0", gpus="0", run_seconds="3", image_gib="0")
-        await kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+        await started(cluster, "p")
         followed = (await kubectl("logs", "p", "--follow")).splitlines()
         assert followed[0] == "INFO image image pulled in 0.0 s; main starts on h-0, GPU 0"
         assert followed[-1].startswith("INFO done after")
@@ -79,14 +99,19 @@ async def test_the_log_before_a_crash(tmp_path: Path) -> None:
 
 async def test_exec_and_attach_are_conversations(tmp_path: Path) -> None:
     async with fleet(tmp_path) as (cluster, kubectl):
-        await cluster.run("p", on="h-0", gpus="0,7", run_seconds="8", image_gib="0")
+        await cluster.run("p", on="h-0", gpus="0,7", run_seconds="1000", image_gib="0")
         await kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
-        async with kubectl.running("attach", "p") as attached:
-            assert await kubectl("exec", "p", "--", "hostname") == "p\n"
-            devices = await kubectl("exec", "p", "--", "nvidia-smi", "-L")
-            assert [line.split(":")[0] for line in devices.splitlines()] == ["GPU 0", "GPU 1"]
-            assert "not found" in await kubectl("exec", "p", "--", "ls", code=127)
-            assert (await attached.until("INFO done")).startswith("INFO done after")
+        assert await kubectl("exec", "p", "--", "hostname") == "p\n"
+        assert await kubectl("exec", "p", "-i", "-t", "--", "hostname", given="unheard") == "p\n"
+        devices = await kubectl("exec", "p", "--", "nvidia-smi", "-L")
+        assert [line.split(":")[0] for line in devices.splitlines()] == ["GPU 0", "GPU 1"]
+        assert "not found" in await kubectl("exec", "p", "--", "ls", code=127)
+        attached = asked(cluster, "/attach")
+        async with kubectl.running("attach", "p") as attachment:
+            async with asyncio.timeout(PATIENCE_S):
+                await attached.wait()
+            await kubectl("annotate", "pod", "p", "quartermaster.dev/run-seconds=1", "--overwrite")
+            assert (await attachment.until("INFO done")).startswith("INFO done after")
         gone = await kubectl("exec", "p", "--", "true", code=1)
         assert "cannot exec into a container in a completed pod; current phase is Succeeded" in gone
 
@@ -144,7 +169,10 @@ async def test_taints_cordon_and_drain(tmp_path: Path) -> None:
 
 async def test_a_pod_is_watched_through_its_life(tmp_path: Path) -> None:
     async with fleet(tmp_path) as (cluster, kubectl):
+        watched = asked(cluster, "/namespaces/default/pods")
         async with kubectl.running("get", "pods", "--watch", "--no-headers", "-o", "wide") as watching:
+            async with asyncio.timeout(PATIENCE_S):
+                await watched.wait()
             await cluster.run("p", on="c-0", run_seconds="1", image_gib="0")
             seen = [await watching.line()]
             while "Completed" not in seen[-1]:

@@ -96,6 +96,12 @@ async def refusal(api: Kubernetes, path: str, **headers: str) -> tuple[int, str,
             'PodLogOptions "on-n1" is invalid: []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be '
             "specified",
         ),
+        (
+            "pods/on-n1/log?sinceTime=yesterday",
+            400,
+            "BadRequest",
+            'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"',
+        ),
         ("pods/on-n1/exec?command=ls", 400, "BadRequest", "Upgrade request required"),
         ("pods/nowhere/exec?command=ls", 400, "BadRequest", "pod nowhere does not have a host assigned"),
         ("pods/nowhere/portforward", 400, "BadRequest", "pod nowhere does not have a host assigned"),

@@ -1,13 +1,14 @@
 """Claims of pods: made from templates, allocated where the pod is bound, given back when it has ended."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from quartermaster.local.controllers import devices
 from quartermaster.local.controllers.resourceclaims import DEVICES
-from quartermaster.local.fleet.objects import device_classes, resource_slice
-from quartermaster.local.fleet.presets import Pool
+from quartermaster.local.fleet.devices import device_classes, resource_slices
+from quartermaster.local.fleet.presets import machine
 from quartermaster.testing.controllers import Controlled, controlled
 from quartermaster.testing.kubernetes import pod
 
@@ -29,10 +30,13 @@ def cel(expression: str) -> list[Json]:
     return [{"cel": {"expression": expression}}]
 
 
-def slices(preset: str = "dgx-h100", mig: str = "") -> list[Json]:
-    found = resource_slice(Pool(preset=preset, name="n", mig=mig), "n")
-    assert found is not None
-    return [found]
+def cel_of(pattern: str) -> Callable[[str], list[Json]]:
+    return lambda value: cel(pattern.format(value))
+
+
+def slices(preset: str = "dgx-h100", *, by_claim: bool = False) -> list[Json]:
+    kind = machine(preset)
+    return resource_slices(kind, "n", config=kind.mig, by_claim=by_claim)
 
 
 def allocated(*claims: Json, offered: list[Json] | None = None, taken: tuple[str, ...] = ()) -> list[list[str]]:
@@ -128,6 +132,39 @@ def test_a_search_that_leads_nowhere_ends() -> None:
     odd = [exactly(f"r{number}", count=2) for number in range(6)]
     with pytest.raises(devices.Impossible):
         allocated(claim(*odd, constraints=[{"matchAttribute": "gpu.nvidia.com/uuid"}]))
+
+
+@pytest.mark.parametrize(
+    ("profiles", "devices_"),
+    [
+        (["1g.10gb"] * 7, [f"gpu-0-mig-1g10gb-19-{start}" for start in range(7)]),
+        (["3g.40gb", "4g.40gb"], ["gpu-0-mig-3g40gb-9-4", "gpu-0-mig-4g40gb-5-0"]),
+        (["7g.80gb"], ["gpu-0-mig-7g80gb-0-0"]),
+        (["3g.40gb", "2g.20gb", "1g.10gb", "1g.10gb"], None),
+    ],
+)
+def test_instances_of_one_gpu_share_its_counters(profiles: list[str], devices_: list[str] | None) -> None:
+    one = cel_of("device.attributes['gpu.nvidia.com'].profile == '{}'")
+    wanted = claim(
+        *(exactly(f"m{number}", "mig.nvidia.com", selectors=one(profile)) for number, profile in enumerate(profiles)),
+        constraints=[{"matchAttribute": "gpu.nvidia.com/parentUUID"}],
+    )
+    (found,) = allocated(wanted, offered=slices(by_claim=True))
+    assert {name.partition("-mig")[0] for name in found} == {"gpu-0"}
+    assert devices_ is None or found == devices_
+    other = claim(exactly(), exactly("m", "mig.nvidia.com", selectors=one("7g.80gb")))
+    ((whole, cut),) = allocated(other, offered=slices(by_claim=True), taken=tuple(found))
+    assert (whole, cut.partition("-mig")[0]) == ("gpu-1", "gpu-2"), "what is cut is no longer whole, nor the other way"
+
+
+def test_eight_instances_do_not_fit_on_a_gpu_that_has_seven() -> None:
+    one = cel_of("device.attributes['gpu.nvidia.com'].profile == '{}'")
+    eight = [exactly(f"m{number}", "mig.nvidia.com", selectors=one("1g.10gb")) for number in range(8)]
+    with pytest.raises(devices.Impossible):
+        allocated(
+            claim(*eight, constraints=[{"matchAttribute": "gpu.nvidia.com/parentUUID"}]),
+            offered=slices(by_claim=True),
+        )
 
 
 async def prepared(cluster: Controlled) -> None:

@@ -39,6 +39,15 @@ def runtimes() -> tuple[Json, ...]:
     return tuple(value for name, values in samples().items() if name.startswith("runtimes/") for value in values)
 
 
+def parsed(manifest: str) -> Json | None:
+    """A manifest inside a manifest."""
+    try:
+        found: Json = yaml.safe_load(manifest)
+    except yaml.YAMLError:
+        return None
+    return found
+
+
 def find(objects: tuple[Json, ...]) -> Any:
     """A lookup among these objects, whatever their namespace."""
 

@@ -11,7 +11,7 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.catalogue import KINDS, Part
 from quartermaster.workloads.group import Group
 from quartermaster.workloads.grouping import READERS, groups_of
-from tests.unit.workloads.samples import find, runtimes
+from tests.unit.workloads.samples import find, parsed, runtimes
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text(encoding="utf-8"))
 
@@ -33,7 +33,7 @@ def told(group: Group, keys: set[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_a_kind(case: dict[str, Any]) -> None:
     given = case["given"] if isinstance(case["given"], list) else [case["given"]]
-    found = list(groups_of(given[0], lookup=find((*given, *runtimes())), parse=yaml.safe_load))
+    found = list(groups_of(given[0], lookup=find((*given, *runtimes())), parse=parsed))
     for expected in case["groups"]:
         keys = set(expected)
         copies = [found.pop(0) for _ in range(expected.get("n", 1)) if found]

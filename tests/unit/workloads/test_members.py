@@ -233,7 +233,17 @@ def test_an_owner_that_is_not_there() -> None:
     group = membership(pod("p", by=job), [job]).group
     assert (group.kind, group.name, group.open) == ("JobSet", "j", True)
     assert "the JobSet j is not here" in why(group)
-    assert not membership(pod("p", by=made("apps/v1", "ReplicaSet", "r"))).group.open
+    for api, kind in (("apps/v1", "ReplicaSet"), ("v1", "Node"), ("argoproj.io/v1alpha1", "Workflow")):
+        assert said(membership(pod("p", by=made(api, kind, "r"))))[:2] == ("Pod", "p")
+
+
+def test_a_leader_worker_set_says_enough_without_what_made_it() -> None:
+    top = made("disaggregatedset.x-k8s.io/v1", "DisaggregatedSet", "s")
+    lws = made("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "l", LWS, by=top)
+    sts = made("apps/v1", "StatefulSet", "l", by=lws)
+    prefix = "leaderworkerset.sigs.k8s.io/"
+    leader = pod("l-1", by=sts, labels={prefix + "group-index": "1", prefix + "worker-index": "0"})
+    assert said(membership(leader, [sts, lws])) == ("LeaderWorkerSet", "l-1", 3, 3, ("leader",))
 
 
 def test_a_second_owner_reference_confuses_nobody() -> None:
@@ -348,6 +358,8 @@ def test_an_early_workload_of_kubernetes() -> None:
     value = made("scheduling.k8s.io/v1alpha1", "Workload", "w", spec)
     one = pod("a", spec={"workloadRef": {"name": "w", "podGroup": "x"}})
     assert said(membership(one, lookup=find((value,)))) == ("PodGroup", "w-x", 4, 4, ("pods",))
+    one["spec"]["workloadRef"]["podGroupReplicaKey"] = "7"  # each replica is a gang
+    assert said(membership(one, lookup=find((value,))))[1] == "w-x-7"
 
 
 def test_kueue_groups_are_for_pods_without_an_owner() -> None:

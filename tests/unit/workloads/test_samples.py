@@ -4,12 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-import yaml
 
 from quartermaster.workloads.external import merged
 from quartermaster.workloads.group import Group
 from quartermaster.workloads.grouping import described, each
-from tests.unit.workloads.samples import expected, find, runtimes, samples
+from tests.unit.workloads.samples import expected, find, parsed, runtimes, samples
 
 JUDGED = {name: value for name, value in expected().items() if "safe" in value}
 
@@ -17,7 +16,7 @@ JUDGED = {name: value for name, value in expected().items() if "safe" in value}
 def groups(name: str, *, with_runtimes: bool = True) -> list[Group]:
     objects = samples()[name]
     lookup = find(objects + (runtimes() if with_runtimes else ()))
-    found = [group for value in objects for group in described(value, lookup=lookup, parse=yaml.safe_load)]
+    found = [group for value in objects for group in described(value, lookup=lookup, parse=parsed)]
     return [one for group in merged(found) for one in each(group)]
 
 

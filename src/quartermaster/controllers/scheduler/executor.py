@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 WIDTH = 64
 """Requests in flight. More does not make an API server faster, and a slow one is not buried."""
 
+ANSWER_S = 4.0
+"""A request that takes longer is of an unknown fate. Less than lies between the end of a leader and the next one, so
+that no binding of the one can come after decisions of the other."""
+
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 AWAY = frozenset((429, 500, 502, 503, 504))
 """Answers that say nothing about the request."""
@@ -125,7 +129,8 @@ class Executor:
         while True:
             try:
                 self.writes += 1
-                await self._api.send("POST", f"{_path(pod)}/binding", body)
+                async with asyncio.timeout(ANSWER_S):
+                    await self._api.send("POST", f"{_path(pod)}/binding", body)
             except Refused as wrong:
                 if wrong.code == 404:
                     return "the pod is gone"

@@ -35,6 +35,8 @@ class Known:
     """What all of them make of it."""
     value: PodGroup | None = None
     wrong: str = ""
+    incomplete: bool = False
+    """What is wrong is only that pods of it are still to come."""
     waits: bool = False
     runs: bool = False
     stale_since: float | None = None
@@ -130,7 +132,7 @@ class Grouping:
         known.unfit = None
         known.runs = any(name in state.pods for name in live)
         known.waits = any(name not in state.pods and not api_pods.gated(record.pod) for name, record in live.items())
-        queue, value, known.wrong = FOREIGN, None, ""
+        queue, value, known.wrong, known.incomplete = FOREIGN, None, "", False
         try:
             queue = self._site.resolve(known.group.queue, known.group.namespace)
             unread = next((f"{name}: {record.wrong}" for name, record in live.items() if record.wrong), "")
@@ -155,7 +157,7 @@ class Grouping:
         found = assembled(group, present, topologies=self._site.topologies)
         if found.root is None:
             missing = ", ".join(f"{count} of {role}" if role else str(count) for role, count in found.missing)
-            known.wrong = f"waits for pods that do not exist yet: {missing}"
+            known.wrong, known.incomplete = f"waits for pods that do not exist yet: {missing}", True
             return None
         records = list(there.values())
         started = [record.started for name, record in there.items() if name in state.pods]

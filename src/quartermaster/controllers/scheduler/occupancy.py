@@ -10,7 +10,7 @@ Refuses to decide anything, and to talk to the API.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -76,8 +76,20 @@ class Occupancy:
         self._labels: frozenset[str] = frozenset()
         self._stray: dict[str, set[str]] = {}
         self._nodes: dict[str, NodeObject] = {}
+        self._seen_with: Mapping[str, Mapping[str, str]] = {}
 
     # ---- nodes
+
+    def see_with(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """From now on nodes have these labels beside their own."""
+        before, self._seen_with = self._seen_with, labels
+        for name in before.keys() | labels.keys():
+            if name in self._nodes and before.get(name) != labels.get(name):
+                self.node_changed(self._nodes[name], self._nodes[name])
+
+    def nodes(self) -> Iterable[NodeObject]:
+        """All nodes as they are."""
+        return self._nodes.values()
 
     def node_changed(self, before: NodeObject | None, after: NodeObject | None) -> bool:
         """Take in a node; whether it matters to decisions (heartbeats do not)."""
@@ -86,6 +98,8 @@ class Occupancy:
             return self._node_gone(before.metadata.name)
         name = after.metadata.name
         node, lost = api_nodes.node_from(after), api_nodes.lost_devices(after)
+        if name in self._seen_with:
+            node = replace(node, labels={**node.labels, **self._seen_with[name]})
         known = self._nodes.get(name)
         self._nodes[name] = after
         if known is not None and name in self.state.rows:

@@ -138,7 +138,7 @@ class Reporter:
                 self._teller.say(("group", known.name), Word("PATCH", path, body, APPLY, str(body["spec"])))
                 self._news.groups[known.name] = None  # its status, once it is there
                 return
-        found = known.value or Problem(_reason(known.wrong), known.wrong)
+        found = known.value or Problem(Reason.PODS_MISSING if known.incomplete else Reason.INVALID_SPEC, known.wrong)
         status = podgroup_status(value, found, verdicts, presence=presence, now=self._clock())
         change = patch(value, status)
         if change is not None:
@@ -179,10 +179,6 @@ class Reporter:
         for name, change in patches:
             path = f"/apis/{v1alpha1.API_VERSION}/{plural}/{name}/status"
             self._teller.say((plural, name), Word("PATCH", path, change, MERGE, str(change)))
-
-
-def _reason(wrong: str) -> Reason:
-    return Reason.PODS_MISSING if wrong.startswith("waits for pods") else Reason.INVALID_SPEC
 
 
 # ---- the objects of gangs that have none

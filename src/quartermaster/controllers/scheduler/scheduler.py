@@ -22,27 +22,29 @@ import numpy as np
 
 from quartermaster.api import pods as api_pods
 from quartermaster.api.objects import NodeObject, PodObject
-from quartermaster.controllers.scheduler.executor import Binding, Executor, Gang
+from quartermaster.controllers.scheduler.effects import Effects
+from quartermaster.controllers.scheduler.executor import Executor
 from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.membership import Membership
 from quartermaster.controllers.scheduler.metrics import Metrics
+from quartermaster.controllers.scheduler.narrator import Narrator
 from quartermaster.controllers.scheduler.occupancy import Occupancy
 from quartermaster.controllers.scheduler.reporter import Reporter
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.controllers.scheduler.sources import Sources
-from quartermaster.controllers.scheduler.teller import Teller, Word
-from quartermaster.kube.api import STRATEGIC, Api, Json
-from quartermaster.kube.clock import Clock
+from quartermaster.controllers.scheduler.teller import Teller
+from quartermaster.kube.api import Api, Json
+from quartermaster.kube.clock import Clock, SteadyClock
+from quartermaster.kube.events import Events
 from quartermaster.kube.reflector import Reflector
 from quartermaster.kube.views import view_of
 from quartermaster.model.pod import GpuRequest, PodSpec
 from quartermaster.model.podgroup import PodGroup
 from quartermaster.scheduling.cycle import Policies, cycle
-from quartermaster.scheduling.plan import GroupPlacement, Plan, devices_of
+from quartermaster.scheduling.plan import Plan
 from quartermaster.scheduling.policies.base import PlacementPolicy
 from quartermaster.scheduling.policies.catalogue import placement_policy
 from quartermaster.scheduling.policies.fragmentation import Mix
-from quartermaster.scheduling.presence import Presence
 from quartermaster.scheduling.quota import quota_request, quota_resources
 from quartermaster.scheduling.rules import Rules
 from quartermaster.workloads.group import Member
@@ -63,8 +65,6 @@ REPORT_S = 1.0
 SILENCE_S = 60.0
 """After which a scheduler that shows no sign of life is taken for stuck."""
 
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 300.0
-
 EXPECTED = Mix.of([PodSpec(cpu=8000 * count, gpu=GpuRequest(count=count)) for count in (1, 1, 2, 4, 8)])
 """What nodes are kept fit for while nothing is known of the workload: jobs of 1 to 8 GPUs, small ones more often."""
 
@@ -77,21 +77,19 @@ class Options:
     placement: PlacementPolicy | None = None
     rules: Rules = field(default_factory=Rules)
     default_queue: str = "default"
+    instance: str = "quartermaster"
+    """Which of several this is, in events."""
     seed: int = 0
 
 
 class Scheduler:
-    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed.
-
-    `network` is the time of watches and of attempts, where the cluster's own runs at another speed.
-    """
+    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed."""
 
     def __init__(
         self,
         api: Api,
         *,
         clock: Clock,
-        network: Clock | None = None,
         options: Options | None = None,
         leading: Callable[[], bool] = lambda: True,
         metrics: Metrics | None = None,
@@ -106,18 +104,23 @@ class Scheduler:
         self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
-        self.sources = Sources(api, clock=network or clock, rng=rng)
-        self.site = Site(self.sources, default_queue=self.options.default_queue, changed=self._site_changed)
+        self.sources = Sources(api, clock=clock, rng=rng)
+        self.site = Site(
+            self.sources, default_queue=self.options.default_queue, changed=self._site_changed, nodes=self._seen_nodes
+        )
         self.grouping = Grouping(self.occupancy, self.site)
-        self.membership = Membership(api, self.sources, clock=network or clock, rng=rng, joined=self._joined)
-        self.executor = Executor(api, clock=clock, rng=rng, done=self._settled, leading=leading)
+        self.membership = Membership(api, self.sources, clock=clock, rng=rng, joined=self._joined)
         self.teller = Teller(api, clock=clock)
-        self._nodes = Reflector(
-            api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), clock=network or clock, rng=rng
+        self._nodes = Reflector(api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), rng=rng)
+        self._pods = Reflector(api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), rng=rng)
+        self.events = Events(
+            api, component="quartermaster", instance=self.options.instance, clock=SteadyClock(), wall=clock
         )
-        self._pods = Reflector(
-            api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=network or clock, rng=rng
+        self.narrator = Narrator(self.occupancy, self.teller, self.events, clock=clock, owner=self._owner_of)
+        self.effects = Effects(
+            self.occupancy, self.grouping, self.narrator, clock=clock, metrics=self.metrics, changed=self.wake
         )
+        self.executor = Executor(api, clock=clock, rng=rng, done=self.effects.settled, leading=leading)
         self.reporter = Reporter(
             self.sources,
             self.site,
@@ -130,12 +133,11 @@ class Scheduler:
             owner=self._owner_of,
         )
         self._cut: list[str] = []
+        self._relabel = False
         self._stale: set[str] = set()
         self._reserved: set[str] = set()
-        self._held_back: dict[str, Known] = {}
         self._alive = time.monotonic()
         self._all_at = self._decided_at = float("-inf")
-        self._tasks: asyncio.TaskGroup | None = None
 
     def wake(self) -> None:
         """Look again soon."""
@@ -144,9 +146,10 @@ class Scheduler:
     async def run(self) -> None:
         """Watch and decide until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._tasks = group
+            self.effects.start(self.executor, group)
             group.create_task(self.executor.run(), name="executor")
             group.create_task(self.teller.run(), name="teller")
+            group.create_task(self.events.run(), name="events")
             await self.sources.start(group)
             await self.site.start()
             await self.membership.start(group)
@@ -213,6 +216,7 @@ class Scheduler:
             for pod in self.occupancy.moved:
                 self.grouping.touch(pod)
             self.occupancy.moved.clear()
+            self.site.nodes_changed()
             self.wake()
 
     def _pod_changed(self, before: PodObject | None, after: PodObject | None) -> None:
@@ -224,11 +228,17 @@ class Scheduler:
         if after is None:
             self.membership.gone(name)
             self.grouping.leave(name)
-            self._hush(name)
+            self.narrator.hush(name)
         elif api_pods.scheduler_of(value) in self.options.names:
             self.membership.look(name, value)
             self.grouping.touch(name)
         self.wake()
+
+    def _seen_nodes(self) -> list[Json]:
+        return [
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.metadata.name, "labels": dict(node.labels)}}
+            for node in self.occupancy.nodes()
+        ]
 
     def _owner_of(self, known: Known) -> Json | None:
         assert known.group is not None, "asked of groups that were looked at"
@@ -243,6 +253,7 @@ class Scheduler:
 
     def _site_changed(self) -> None:
         self.occupancy.releases += 1
+        self._relabel = True
         self.grouping.touch_all()
         self.reporter.touch()
         self._spoken.set()
@@ -252,6 +263,9 @@ class Scheduler:
 
     def decide(self) -> None:
         """One cycle, and what follows from it."""
+        if self._relabel:
+            self._relabel = False
+            self.occupancy.see_with(self.site.node_labels)
         looked = self.grouping.refresh()
         if looked:
             self.reporter.touch(*(known.name for known in looked))
@@ -261,8 +275,9 @@ class Scheduler:
         against = (self.occupancy.releases, self.site.generation)
         waiting = self._to_try(now, against)
         self._decided_at = now
-        for known in self.grouping.wrong.values():
-            self._explain(known, known.wrong)
+        for known in looked:
+            if known.value is None:
+                self.narrator.undecidable(known)
         if not waiting and not broken and not self._time_is_up(now):
             return
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
@@ -282,7 +297,7 @@ class Scheduler:
         self._remember(plan, against)
         self.reporter.decided(plan, (group.name for group in waiting))
         self._spoken.set()
-        self._carry_out(plan)
+        self.effects.carry_out(plan)
 
     def _policies(self) -> Policies:
         return Policies(
@@ -298,11 +313,13 @@ class Scheduler:
         everything = now >= self._all_at + RETRY_S
         if everything:
             self._all_at = now
-        self._held_back = {name: known for name, known in self._held_back.items() if known.not_before > now}
+        held_back = self.effects.held_back
+        for name in [name for name, known in held_back.items() if known.not_before <= now]:
+            del held_back[name]
         found = []
         for known in self.grouping.waiting.values():
             assert known.value is not None, "groups that cannot be decided on are not among those that wait"
-            if known.name in self._held_back:
+            if known.name in held_back:
                 continue
             if everything or known.unfit != against or known.reserved is not None:
                 found.append(known.value)
@@ -356,7 +373,7 @@ class Scheduler:
     def _next_due(self) -> float:
         """When to look again though nothing changes."""
         grouping, grace = self.grouping, self.options.rules.staleness_grace
-        dues = [known.not_before for known in self._held_back.values()]
+        dues = [known.not_before for known in self.effects.held_back.values()]
         if grouping.waiting:
             dues.append(self._all_at + RETRY_S)
         for name in self._stale:
@@ -368,109 +385,3 @@ class Scheduler:
             assert known.value is not None, "see Grouping.refresh"
             dues.append((known.value.started or 0.0) + (known.value.max_runtime or 0.0))
         return max(min(dues, default=float("inf")), self._decided_at + self._gather)
-
-    # ---- effects
-
-    def _carry_out(self, plan: Plan) -> None:
-        assert self._tasks is not None, "effects need a running scheduler"
-        for evict in plan.evictions:
-            record = self.occupancy.records.get(evict.pod)
-            if record is not None:
-                self.occupancy.leaves(evict.pod)
-                reason = f"{evict.reason}" + (f", for {evict.beneficiary}" if evict.beneficiary else "")
-                self.metrics.evictions.labels(evict.action).inc()
-                self._tasks.create_task(self._evict(evict.pod, record.pod, reason))
-        for placement in plan.placements:
-            if placement.nominated:
-                self._nominate(placement, plan)
-            else:
-                self._bind(placement, plan)
-        for group, explanation in plan.unschedulable:
-            self._explain(self.grouping.groups[group], str(explanation))
-
-    def _bind(self, placement: GroupPlacement, plan: Plan) -> None:
-        bindings = []
-        for pod, row, mask in zip(placement.pods, placement.rows, placement.masks, strict=True):
-            node, devices = plan.nodes[row], devices_of(mask)
-            self.occupancy.assume(pod, node, devices)
-            self._hush(pod)
-            self.grouping.touch(pod)
-            bindings.append(Binding(pod, self.occupancy.records[pod].pod, node, devices))
-        self.executor.bind(Gang(placement.group, bindings))
-
-    def _settled(self, gang: Gang) -> None:
-        """All bindings of a gang are answered."""
-        known, now = self.grouping.groups.get(gang.group), self._clock()
-        self._count(gang, known, now)
-        if not gang.refused and not gang.dropped:
-            if known is not None:
-                known.backoff = 0.0
-            return
-        for pod in (*gang.refused, *gang.dropped):
-            if self.occupancy.refused(pod):
-                self.grouping.touch(pod)
-        if known is not None and gang.refused:
-            known.backoff = min(LONGEST_BACKOFF_S, max(FIRST_BACKOFF_S, known.backoff * 2))
-            known.not_before = now + known.backoff
-            self._held_back[known.name] = known
-            self.grouping.refresh()
-            self._roll_back(known, gang)
-        self.wake()
-
-    def _count(self, gang: Gang, known: Known | None, now: float) -> None:
-        metrics = self.metrics
-        for result, pods in (("bound", gang.bound), ("refused", gang.refused), ("dropped", gang.dropped)):
-            if pods:
-                metrics.bindings.labels(result).inc(len(pods))
-        metrics.bind.observe(now - gang.asked)
-        if known is not None and known.value is not None and not gang.refused:
-            metrics.waited.observe(now - known.value.queued)
-
-    def _roll_back(self, known: Known, gang: Gang) -> None:
-        """Take back what was bound of a gang that is not whole: half a gang holds devices and computes nothing."""
-        value, state = known.value, self.occupancy.state
-        if not gang.bound or (value is not None and Presence(state.pods, state.leaving).satisfied(value.root)):
-            return
-        pod, why = next(iter(gang.refused.items()))
-        assert self._tasks is not None, "effects need a running scheduler"
-        for name in gang.bound:
-            record = self.occupancy.records.get(name)
-            if record is not None and name not in state.leaving:
-                self.metrics.rolled_back.inc()
-                self.occupancy.leaves(name)
-                self._tasks.create_task(self._evict(name, record.pod, f"{pod} of its gang was refused: {why}"))
-
-    async def _evict(self, name: str, pod: PodObject, reason: str) -> None:
-        refusal = await self.executor.evict(pod, reason)
-        if not refusal:
-            return
-        self.metrics.evictions_refused.inc()
-        record = self.occupancy.records.get(name)
-        if record is not None and record.pod.metadata.uid == pod.metadata.uid and not record.pod.leaving:
-            _log.info("%s stays: %s", name, refusal)
-            self.occupancy.stays(name)
-            self.wake()
-
-    def _nominate(self, placement: GroupPlacement, plan: Plan) -> None:
-        for name, row in zip(placement.pods, placement.rows, strict=True):
-            pod = self.occupancy.records[name].pod
-            node = plan.nodes[row]
-            if pod.status.nominated_node_name != node:
-                self._say((name, "where"), pod, api_pods.nomination(pod, node), node)
-
-    def _explain(self, known: Known, message: str) -> None:
-        stamp = api_pods.stamp(self._clock())
-        for name in known.members:
-            record = self.occupancy.records[name]
-            if name in self.occupancy.state.pods or not record.live or api_pods.gated(record.pod):
-                continue
-            if api_pods.unschedulable_reason(record.pod) != message:
-                self._say((name, "why"), record.pod, api_pods.unschedulable(record.pod, message, stamp), message)
-
-    def _hush(self, name: str) -> None:
-        self.teller.forget((name, "why"))
-        self.teller.forget((name, "where"))
-
-    def _say(self, subject: tuple[str, str], pod: PodObject, body: Json, content: object) -> None:
-        path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/status"
-        self.teller.say(subject, Word("PATCH", path, body, STRATEGIC, (pod.metadata.uid, content)))

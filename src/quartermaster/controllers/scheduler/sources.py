@@ -41,6 +41,14 @@ class _Resource(msgspec.Struct, gc=False):
     namespaced: bool = True
 
 
+class _Version(msgspec.Struct, gc=False):
+    version: str
+
+
+class _Group(msgspec.Struct, gc=False):
+    versions: list[_Version] = []
+
+
 class _Resources(msgspec.Struct, gc=False):
     resources: list[_Resource] = []
 
@@ -88,9 +96,7 @@ class Sources:
     def __init__(self, api: Api, *, clock: Clock, rng: Random) -> None:
         self._api, self._clock, self._rng = api, clock, rng
         self._sources: dict[GroupKind, Source] = {}
-        self._definitions = Reflector(
-            api, DEFINITIONS, self._definition_changed, view=view_of(Definition), clock=clock, rng=rng
-        )
+        self._definitions = Reflector(api, DEFINITIONS, self._definition_changed, view=view_of(Definition), rng=rng)
         self._group: asyncio.TaskGroup | None = None
 
     async def start(self, group: asyncio.TaskGroup) -> None:
@@ -138,7 +144,7 @@ class Sources:
                 if place is None:
                     return
                 told = partial(_named, place.api_version, key[1], source.on_change)
-                source.reflector = Reflector(self._api, place.all, told, clock=self._clock, rng=self._rng)
+                source.reflector = Reflector(self._api, place.all, told, rng=self._rng)
                 source.task = self._group.create_task(source.reflector.run(), name=f"watch of {place.all}")
         await source.reflector.answered.wait()
 
@@ -152,8 +158,10 @@ class Sources:
         )
 
     async def _served(self, key: GroupKind, source: Source) -> Place | None:
-        """Where a kind is, in the first of its versions that the cluster has."""
-        for version in source.versions:
+        """Where a kind is, in the first of its versions that the cluster has; if any will do, as the cluster likes."""
+        versions = source.versions or await self._versions(key[0])
+        source.missing = f"{key[0]} is not served"
+        for version in versions:
             found = await self._resources(key[0], version)
             if isinstance(found, str):
                 source.missing = found
@@ -164,13 +172,26 @@ class Sources:
             source.missing = f"{key[0]}/{version} has no {source.plural}"
         return None
 
+    async def _versions(self, group: str) -> tuple[str, ...]:
+        """The versions of a group, the preferred one first; none if it is not served."""
+        found = await self._asked(f"/apis/{group}")
+        return (
+            ()
+            if isinstance(found, str)
+            else tuple(one.version for one in msgspec.json.decode(found, type=_Group).versions)
+        )
+
     async def _resources(self, group: str, version: str) -> list[_Resource] | str:
-        """What a version of a group has; or why it is not served. Asks until somebody answers."""
-        where = _root(group, version)
+        """What a version of a group has; or why it is not served."""
+        found = await self._asked(_root(group, version))
+        return found if isinstance(found, str) else msgspec.json.decode(found, type=_Resources).resources
+
+    async def _asked(self, where: str) -> bytes | str:
+        """The answer, asked for until somebody gives one; or why it is refused."""
         backoff = Backoff(rng=self._rng)
         while True:
             try:
-                return msgspec.json.decode(await self._api.send_raw("GET", where), type=_Resources).resources
+                return await self._api.send_raw("GET", where)
             except Refused as refused:
                 if refused.code not in AWAY:
                     return f"{where} is not served ({refused})"

@@ -37,26 +37,24 @@ class Word:
 class Teller:
     """Writes until cancelled. Subjects are any hashable values."""
 
-    def __init__(
-        self, api: Api, *, clock: Clock, patience: float = PATIENCE_S, interval: float = INTERVAL_S, width: int = WIDTH
-    ) -> None:
+    def __init__(self, api: Api, *, clock: Clock, interval: float = INTERVAL_S, width: int = WIDTH) -> None:
         self._api, self._clock = api, clock
-        self._patience, self._interval = patience, interval
+        self._interval = interval
         self._width = asyncio.Semaphore(width)
         self._due: dict[Hashable, tuple[float, Word]] = {}
         self._said: dict[Hashable, tuple[float, Hashable]] = {}
         self._more = asyncio.Event()
         self.writes = 0
 
-    def say(self, subject: Hashable, word: Word, *, at_once: bool = False) -> None:
-        """Have a word written in a while, in the place of what was to be said on that subject."""
+    def say(self, subject: Hashable, word: Word, *, patience: float = PATIENCE_S) -> None:
+        """Have a word written after `patience` seconds, in the place of what was to be said on that subject."""
         when, last = self._said.get(subject, (float("-inf"), None))
         if last == word.content:
             self._due.pop(subject, None)
             return
         known = self._due.get(subject)
         now = self._clock()
-        due = now if at_once else max(now + self._patience, when + self._interval)
+        due = max(now + patience, when + self._interval)
         self._due[subject] = (min(due, known[0]) if known else due, word)
         self._more.set()
 

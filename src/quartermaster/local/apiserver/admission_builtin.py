@@ -167,3 +167,21 @@ def taint_new_node(operation: Operation) -> None:
     taints = operation.value.setdefault("spec", {}).setdefault("taints", [])
     if not any(taint.get("key") == _NOT_READY and taint.get("effect") == "NoSchedule" for taint in taints):
         taints.append({"key": _NOT_READY, "effect": "NoSchedule"})
+
+
+def tolerate_extended_resources(operation: Operation) -> None:
+    """Pods that ask for a device tolerate the taint of that name: ExtendedResourceToleration, off unless asked for."""
+    if operation.kind.table != "pods" or operation.verb != "CREATE" or operation.subresource:
+        return
+    spec = operation.value["spec"]
+    asked = {
+        name
+        for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        for name in (container.get("resources") or {}).get("requests") or ()
+        if "/" in name and not name.partition("/")[0].endswith("kubernetes.io")
+    }
+    tolerations = spec.setdefault("tolerations", [])
+    for name in sorted(asked):
+        toleration = {"key": name, "operator": "Exists"}
+        if toleration not in tolerations:
+            tolerations.append(toleration)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
-from quartermaster.local.apiserver.errors import ApiError, Json
+from quartermaster.local.apiserver.errors import Json
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.store import Change
 from quartermaster.local.apiserver.transport import Handler
@@ -47,18 +47,22 @@ class Aggregation:
     def offer(self, service: Service, handler: Handler, kinds: Sequence[Kind]) -> None:
         """From now on `handler` answers as `service`."""
         self._backends[service] = Backend(handler, tuple(replace(kind, backend=handler) for kind in kinds))
+        self.review()
+
+    def review(self) -> None:
+        """Look at every APIService anew: who answers may be another than when it was written."""
         kind = self._cluster.registry.stored(TABLE)
         assert kind is not None, "APIServices are built in"
         for record in list(self._cluster.store.table(TABLE).records()):
-            value = load(record.raw)
-            if self._kinds(value["spec"]):
-                self._judge(value)
+            value, before = load(record.raw), load(record.raw)
+            self._serve(record.key[1], value.get("spec") or {})
+            self._judge(value)
+            if value != before:
                 self._cluster.put(kind, value, record)
 
-    def check(self, parts: list[str]) -> None:
-        """Raises ApiError 503 for a path of a group version that is registered and not served."""
-        if self._missing and parts[:1] == ["apis"] and tuple(parts[1:3]) in self._missing.values():
-            raise ApiError(503, "ServiceUnavailable", "service unavailable")
+    def missing(self, parts: list[str]) -> bool:
+        """Whether a path is of a group version that is registered and that nobody serves."""
+        return bool(self._missing) and parts[:1] == ["apis"] and tuple(parts[1:3]) in self._missing.values()
 
     def admit(self, operation: Operation) -> None:
         """An APIService hears at once whether it is available."""
@@ -66,20 +70,21 @@ class Aggregation:
             self._judge(operation.value)
 
     def _changed(self, table: str, change: Change) -> None:
+        if table == TABLE:
+            self._serve(change.record.key[1], {} if change.deleted else load(change.record.raw).get("spec") or {})
+
+    def _serve(self, name: str, spec: Json) -> None:
         """Serve what an APIService stands for now, and no longer what it stood for."""
-        if table != TABLE:
-            return
-        name, spec = change.record.key[1], load(change.record.raw)["spec"]
         for served in self._served.pop(name, ()):
             self._cluster.registry.remove(*served)
         self._missing.pop(name, None)
-        if change.deleted or not spec.get("service"):
+        if not spec.get("service"):
             return
         for kind in self._kinds(spec):
             self._cluster.registry.add(kind)
             self._served.setdefault(name, []).append((kind.group, kind.version, kind.plural))
         if name not in self._served:
-            self._missing[name] = (spec["group"], spec["version"])
+            self._missing[name] = (spec.get("group", ""), spec.get("version", ""))
 
     def _kinds(self, spec: Json) -> list[Kind]:
         """What is served for an APIService of this spec."""
@@ -99,7 +104,7 @@ class Aggregation:
             missing = f'service/{service.get("name")} in "{service.get("namespace")}" is not present'
             told |= {"status": "False", "reason": "ServiceNotFound", "message": missing}
         conditions = (value.get("status") or {}).get("conditions") or []
-        before: Json = next((item for item in conditions if item["type"] == "Available"), {})
+        before: Json = next((item for item in conditions if item.get("type") == "Available"), {})
         moved = before.get("status") != told["status"]
         told["lastTransitionTime"] = self._cluster.now() if moved else before.get("lastTransitionTime")
-        value["status"] = {"conditions": [*(item for item in conditions if item["type"] != "Available"), told]}
+        value["status"] = {"conditions": [*(item for item in conditions if item.get("type") != "Available"), told]}

@@ -10,6 +10,7 @@ nobody answered. Conversations are WebSockets; SPDY, which kubectl up to 1.30 sp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from urllib.parse import quote_plus, urlencode
 
 from quartermaster.local.apiserver.cluster import Cluster
@@ -236,6 +237,12 @@ def _log_options(pod: str, query: Mapping[str, str]) -> list[tuple[str, str]]:
     asked = [(key, "true") for key in ("follow", "previous", "timestamps") if flag(query, key)]
     numbers = {"limitBytes": most, "sinceSeconds": since, "tailLines": tail}
     asked += [(key, str(value)) for key, value in numbers.items() if value is not None]
-    if query.get("sinceTime"):
-        asked.append(("sinceTime", query["sinceTime"]))
+    since_time = query.get("sinceTime")
+    if since_time:
+        try:
+            datetime.fromisoformat(since_time)
+        except ValueError:
+            form = '"2006-01-02T15:04:05Z07:00"'
+            raise bad_request(f'parsing time "{since_time}" as {form}: cannot parse "{since_time}" as "2006"') from None
+        asked.append(("sinceTime", since_time))
     return sorted(asked)

@@ -15,6 +15,7 @@ from quartermaster.local.apiserver.audit import AuditLog
 from quartermaster.local.apiserver.bootstrap import bootstrap
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.crds import install as install_definitions
+from quartermaster.local.apiserver.expiring import EventExpiry
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import Identity, identity, write_kubeconfig
 from quartermaster.local.apiserver.persistence import Database, store_on
@@ -61,6 +62,7 @@ class LocalApi:
         self.server = ApiServer(cluster, self.settings)
         install_definitions(self.server)
         install_quota(self.server.admission, cluster, counting=controllers)
+        EventExpiry(cluster).install(self.server.admission)
         webhooks = Webhooks(cluster, resolve)
         self.server.admission.mutating.append(webhooks.mutate)
         self.server.admission.validating = [
@@ -79,6 +81,7 @@ class LocalApi:
     async def __aenter__(self) -> Self:
         if self._database is not None:
             self._database.restore(self.server.cluster)
+            self.server.aggregation.review()
         await bootstrap(self.server)
         self.server.garbage.whole = self._controllers
         self._tasks.append(asyncio.create_task(self.server.garbage.run(), name="garbage collector"))

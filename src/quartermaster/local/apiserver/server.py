@@ -124,7 +124,8 @@ class ApiServer:
         verb = _VERBS.get(request.method)
         if verb is None:
             raise method_not_allowed()
-        self.aggregation.check(parts)
+        if self.aggregation.missing(parts):
+            return Response(503, b"service unavailable\n", "text/plain; charset=utf-8")
         route = route_of(self.cluster.registry, parts)
         if route is None:
             self.access.check_path(request, user, verb)

@@ -5,6 +5,9 @@ Semantics: kubernetes/pkg/controller/cronjob (cronjob_controllerv2.go). Of sever
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 from quartermaster.local.apiserver.codec import seconds_of, timestamp
 from quartermaster.local.controllers import conditions, pods
 from quartermaster.local.controllers.events import Note
@@ -84,11 +87,18 @@ def _job(found: Json, due: float) -> Json:
             "name": f"{about['name']}-{int(due) // 60}",
             "namespace": about["namespace"],
             **({"labels": given["labels"]} if given.get("labels") else {}),
-            "annotations": {**(given.get("annotations") or {}), SCHEDULED: timestamp(due)},
+            "annotations": {**(given.get("annotations") or {}), SCHEDULED: _local(found["spec"].get("timeZone"), due)},
             "ownerReferences": [pods.owner_reference(CRON_JOBS, found)],
         },
         "spec": template["spec"],
     }
+
+
+def _local(zone: str | None, moment: float) -> str:
+    """A moment as the clock of the job's zone has it."""
+    if not zone:
+        return timestamp(moment)
+    return datetime.fromtimestamp(moment, ZoneInfo(zone)).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _delete(found: Json, job: Json) -> Delete:

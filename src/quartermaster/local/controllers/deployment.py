@@ -119,7 +119,8 @@ def _recreate(objects: Objects, rollout: Rollout, now: float) -> Outcome | None:
         return None
     if rollout.new is None:
         return _create(objects, rollout, now)
-    return _writes(rollout, {rollout.new["metadata"]["name"]: rollout.replicas}) or _clean(rollout)
+    sizes = {rollout.new["metadata"]["name"]: rollout.replicas}
+    return _writes(rollout, sizes, annotate=False) or _clean(rollout)
 
 
 def _roll(objects: Objects, rollout: Rollout, now: float) -> Outcome | None:
@@ -128,12 +129,12 @@ def _roll(objects: Objects, rollout: Rollout, now: float) -> Outcome | None:
         return _create(objects, rollout, now)
     new = _size(rollout.new)
     target = scaling.of_new(new, _total(rollout.old), replicas=rollout.replicas, surge=rollout.surge)
-    if (outcome := _writes(rollout, {rollout.new["metadata"]["name"]: target})) is not None:
+    if (outcome := _writes(rollout, {rollout.new["metadata"]["name"]: target}, annotate=False)) is not None:
         return outcome
     old = [_size(item) for item in rollout.old]
     sizes = scaling.of_old(old, new, replicas=rollout.replicas, unavailable=rollout.unavailable)
     named = {item["metadata"]["name"]: size for item, size in zip(rollout.old, sizes, strict=True)}
-    return _writes(rollout, named) or _clean(rollout)
+    return _writes(rollout, named, annotate=False) or _clean(rollout)
 
 
 def _size(found: Json) -> scaling.Size:

@@ -56,7 +56,7 @@ Item = tuple[str, Key]
 class Manager:
     """Runs controllers against an API between ``async with``. `clock` gives seconds since 1970.
 
-    `network` is the time of watches and of attempts, where the cluster's own runs at another speed.
+    `steady` measures how long watches are silent and failures are waited out: never the time of a simulated cluster.
     """
 
     def __init__(
@@ -66,13 +66,14 @@ class Manager:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        network: Clock | None = None,
+        steady: Clock | None = None,
     ) -> None:
         self.objects = Objects()
         self._api = api
         self._controllers = {controller.name: controller for controller in controllers}
-        self._clock, self._network = clock, network
+        self._clock = clock
         self._sleep = sleep
+        self._steady = steady
         watched = {watch.resource for controller in controllers for watch in controller.watches}
         self._resources = sorted(watched, key=lambda resource: resource.path())
         self._queue: dict[Item, None] = {}
@@ -88,10 +89,9 @@ class Manager:
         """Errors that are nobody's refusal but bugs, by what they befell."""
 
     async def __aenter__(self) -> Self:
-        clock = self._network or _Sleeping(self._clock, self._sleep)
         for resource in self._resources:
             told = partial(self._changed, resource)
-            mirror: Reflector[Json] = Reflector(self._api, resource.path(), told, clock=clock)
+            mirror: Reflector[Json] = Reflector(self._api, resource.path(), told, clock=self._steady)
             self._tasks.append(asyncio.create_task(mirror.run(), name=f"watch of {resource.plural}"))
             await mirror.synced.wait()
         return self
@@ -289,19 +289,6 @@ class Manager:
             return 200, await self._api.send(method, target, body, media=media)
         except Refused as refusal:
             return refusal.code, {"message": refusal.message}
-
-
-class _Sleeping:
-    """A clock that can be waited on, of a clock and a sleep."""
-
-    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[object]]) -> None:
-        self._clock, self._sleep = clock, sleep
-
-    def __call__(self) -> float:
-        return self._clock()
-
-    async def until(self, when: float) -> None:
-        await self._sleep(max(0.0, when - self._clock()))
 
 
 def _revision(value: Json) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from quartermaster.api.pods import FRACTION
 from quartermaster.kube.api import Json
 from quartermaster.local.demo.day import Day, Job, Notebooks, Schedule, Service, Step, Work
 from quartermaster.local.fleet import marks
@@ -115,7 +116,7 @@ def notebook(books: Notebooks, user: str) -> list[Submission]:
         "notebook",
         books.image,
         {"cpu": str(books.cpu), "memory": books.memory},
-        notes={"gpu-fraction": books.fraction, marks.LOAD: f"{books.load}"},
+        notes={FRACTION: books.fraction, marks.LOAD: f"{books.load}"},
         selector={"nvidia.com/gpu.product": "NVIDIA-L40S"},
         restart="Always",
     )
@@ -178,4 +179,6 @@ def _template(
     container = {"name": "main", "image": image, "resources": {"requests": requests, "limits": limits}}
     spec: dict[str, Any] = {"restartPolicy": restart, "containers": [container]}
     spec |= {"nodeSelector": selector} if selector else {}
+    if FRACTION in notes:  # no resource says that it wants a GPU, so no admission knows
+        spec["tolerations"] = [{"key": marks.WHOLE_GPU, "operator": "Exists"}]
     return {"metadata": {"labels": {KIND: kind, NAME: name} | (labels or {}), "annotations": notes}, "spec": spec}

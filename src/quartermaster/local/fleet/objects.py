@@ -1,10 +1,7 @@
-"""A machine as the objects that a real one has in a cluster. Pure.
+"""A machine as the Node that a real one has in a cluster. Pure.
 
-They are a Node with GFD, topograph and zone labels and what its device plugins offer, and the ResourceSlice of NVIDIA's
-DRA driver.
-
-Names and shapes follow gpu-feature-discovery, topograph (old and new keys) and dra-driver-nvidia-gpu. Identities are
-made from the node's name, so the same fleet is the same cluster every time.
+It has GFD, topograph (old and new keys) and zone labels and what its device plugins offer; its ResourceSlices are
+devices.py's. Identities are made from the node's name, so the same fleet is the same cluster every time.
 """
 
 from __future__ import annotations
@@ -21,9 +18,6 @@ NODES_PER_LEAF = 4
 """Machines under one leaf switch."""
 PODS = 110
 _NAMESPACE = uuid.UUID("6f1b51a4-6a25-4ca6-9d0c-6f0f1f4f7a10")
-DRIVER = "gpu.nvidia.com"
-_DRIVEN = f"device.driver == '{DRIVER}'"
-_TYPE = f"device.attributes['{DRIVER}'].type"
 
 
 def names(pool: Pool, taken: set[str]) -> Iterator[str]:
@@ -74,9 +68,9 @@ def node(pool: Pool, name: str) -> Json:
                 "containerRuntimeVersion": "containerd://2.1.4",
                 "kubeletVersion": f"v{kubernetes_version()}",
                 "kubeProxyVersion": "",
-                "machineID": _id(name, "machine").hex,
-                "systemUUID": str(_id(name, "system")),
-                "bootID": str(_id(name, "boot")),
+                "machineID": identity(name, "machine").hex,
+                "systemUUID": str(identity(name, "system")),
+                "bootID": str(identity(name, "boot")),
             },
         },
     }
@@ -98,7 +92,7 @@ def reserved(kind: Machine) -> tuple[int, int]:
 def offered(pool: Pool) -> dict[str, int]:
     """What device plugins offer on each machine."""
     kind = machine(pool.preset)
-    found = mig.resources(_gpu(kind).mig, _mig(pool, kind), kind.gpus) if kind.gpus else {}
+    found = mig.resources(_gpu(kind).mig, _mig(pool, kind), kind.gpus) if kind.gpus and not pool.dynamic_mig else {}
     return found | ({"rdma/hca": kind.nics} if kind.nics else {})
 
 
@@ -110,18 +104,19 @@ def _mig(pool: Pool, kind: Machine) -> str:
     return pool.mig or kind.mig
 
 
-def _id(name: str, what: str) -> uuid.UUID:
+def identity(name: str, what: str) -> uuid.UUID:
+    """Always the same for the same thing of a node."""
     return uuid.uuid5(_NAMESPACE, f"{name}/{what}")
 
 
 def _address(name: str) -> str:
-    number = _id(name, "address").int
+    number = identity(name, "address").int
     return f"10.{number >> 16 & 31}.{number >> 8 & 255}.{1 + number % 254}"
 
 
 def gpu_uuid(node_name: str, index: int) -> str:
     """A device's UUID as NVML would say it."""
-    return f"GPU-{_id(node_name, f'gpu-{index}')}"
+    return f"GPU-{identity(node_name, f'gpu-{index}')}"
 
 
 def pci_bus_id(index: int) -> str:
@@ -134,6 +129,7 @@ def _annotations(pool: Pool, kind: Machine, name: str) -> dict[str, str]:
     found = {"topograph.run/instance": name, "topograph.run/region": "local"}
     if kind.gpus:
         found |= {marks.GPU: _gpu(kind).mig or kind.gpu, marks.MIG_TRIED: _mig(pool, kind)}
+        found |= {marks.MIG_PATH: marks.BY_CLAIM} if pool.dynamic_mig else {}
     return found
 
 
@@ -160,7 +156,7 @@ def _labels(pool: Pool, kind: Machine, name: str, index: int) -> dict[str, str]:
     if kind.rack:
         rack = f"{stem(pool)}-rack-{index // kind.rack}"
         found |= {
-            "nvidia.com/gpu.clique": f"{_id(rack, 'cluster')}.{index // kind.rack}",
+            "nvidia.com/gpu.clique": f"{identity(rack, 'cluster')}.{index // kind.rack}",
             "network.topology.nvidia.com/accelerator": rack,
             "accelerator.topograph.run/domain": rack,
         }
@@ -199,109 +195,30 @@ def _discovered(pool: Pool, kind: Machine) -> dict[str, str]:
     }
     if gpu.mig:
         found |= {"nvidia.com/mig.strategy": "mixed", marks.MIG_CONFIG: config, marks.MIG_STATE: "success"}
+    return found | mig_labels(gpu.mig, gpu.product, config, kind.gpus)
+
+
+def mig_labels(gpu: str, product: str, config: str, count: int) -> dict[str, str]:
+    """What gpu-feature-discovery says of the instances of `count` GPUs that are cut like that (strategy mixed)."""
+    found: dict[str, str] = {}
     counts: dict[str, int] = {}
-    for profile, _ in mig.layout(gpu.mig, config):
-        counts[profile.name] = counts.get(profile.name, 0) + kind.gpus
+    for profile, _ in mig.layout(gpu, config):
+        counts[profile.name] = counts.get(profile.name, 0) + count
         prefix = profile.resource
-        found[f"{prefix}.count"] = str(counts[profile.name])
-        found[f"{prefix}.product"] = f"{gpu.product}-MIG-{profile.name.replace('+', '.')}"
-        found[f"{prefix}.slices.gi"] = profile.name[0]
-        found[f"{prefix}.slices.ci"] = profile.name[0]
-        found[f"{prefix}.engines.copy"] = str(profile.copy_engines)
-        if profile.memory_mib is not None:
-            found[f"{prefix}.memory"] = str(profile.memory_mib)
-        if profile.multiprocessors is not None:
-            found[f"{prefix}.multiprocessors"] = str(profile.multiprocessors)
-    return found
-
-
-# ---- DRA
-
-
-def device_classes() -> list[Json]:
-    """The classes that NVIDIA's chart installs for GPUs and MIG instances."""
-    return [
-        {
-            "apiVersion": "resource.k8s.io/v1",
-            "kind": "DeviceClass",
-            "metadata": {"name": name},
-            "spec": {"selectors": [{"cel": {"expression": f"{_DRIVEN} && {_TYPE} == '{kind}'"}}]},
+        found |= {
+            f"{prefix}.count": str(counts[profile.name]),
+            f"{prefix}.product": f"{product}-MIG-{profile.name.replace('+', '.')}",
+            f"{prefix}.replicas": "1",
+            f"{prefix}.sharing-strategy": "none",
+            f"{prefix}.slices.gi": profile.name[0],
+            f"{prefix}.slices.ci": profile.name[0],
+            f"{prefix}.engines.copy": str(profile.copy_engines),
         }
-        for name, kind in ((DRIVER, "gpu"), ("mig.nvidia.com", "mig"))
-    ]
-
-
-def resource_slice(pool: Pool, name: str) -> Json | None:
-    """The node's devices as the DRA driver publishes them; None without GPUs."""
-    kind = machine(pool.preset)
-    if not kind.gpus:
-        return None
-    instances = mig.layout(_gpu(kind).mig, _mig(pool, kind))
-    devices = [
-        device
-        for index in range(kind.gpus)
-        for device in (
-            [_instance(kind, name, index, profile, start) for profile, start in instances]
-            if instances
-            else [_whole(kind, name, index)]
-        )
-    ]
-    return {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceSlice",
-        "metadata": {"name": f"{name}-{DRIVER}"},
-        "spec": {
-            "driver": DRIVER,
-            "nodeName": name,
-            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1},
-            "devices": devices,
-        },
-    }
-
-
-def _common(kind: Machine, index: int) -> Json:
-    gpu, driver = _gpu(kind), presets().driver
-    return {
-        "productName": {"string": gpu.name},
-        "brand": {"string": "Nvidia"},
-        "architecture": {"string": "-".join(part.capitalize() for part in gpu.family.split("-"))},
-        "cudaComputeCapability": {"version": f"{gpu.compute}.0"},
-        "driverVersion": {"version": ".".join(str(int(part)) for part in driver.version.split("."))},
-        "cudaDriverVersion": {"version": f"{driver.cuda}.0"},
-        "resource.kubernetes.io/pciBusID": {"string": pci_bus_id(index)},
-        "resource.kubernetes.io/pcieRoot": {"string": f"pci0000:{pci_bus_id(index)[5:7]}"},
-        "resource.kubernetes.io/numaNode": {"int": kind.numa[index]},
-    }
-
-
-def _whole(kind: Machine, name: str, index: int) -> Json:
-    gpu = _gpu(kind)
-    return {
-        "name": f"gpu-{index}",
-        "attributes": {"type": {"string": "gpu"}, "uuid": {"string": gpu_uuid(name, index)}} | _common(kind, index),
-        "capacity": {
-            "memory": {"value": f"{gpu.memory_mib}Mi"},
-            "multiprocessors": {"value": str(gpu.multiprocessors)},
-        },
-    }
-
-
-def _instance(kind: Machine, name: str, index: int, profile: mig.Profile, start: int) -> Json:
-    short = profile.name.replace(".", "").replace("+", "")
-    title = f"gpu-{index}-mig-{short}-{profile.number}-{start}"
-    attributes = {
-        "type": {"string": "mig"},
-        "uuid": {"string": f"MIG-{_id(name, title)}"},
-        "parentUUID": {"string": gpu_uuid(name, index)},
-        "profile": {"string": profile.name},
-    }
-    capacity: Json = {f"memorySlice{unit}": {"value": "1"} for unit in range(start, start + profile.size)}
-    capacity["copyEngines"] = {"value": str(profile.copy_engines)}
-    for key, value in (
-        ("memory", profile.memory_mib),
-        ("multiprocessors", profile.multiprocessors),
-        ("decoders", profile.decoders),
-    ):
-        if value is not None:
-            capacity[key] = {"value": f"{value}Mi" if key == "memory" else str(value)}
-    return {"name": title, "attributes": attributes | _common(kind, index), "capacity": capacity}
+        for key, value in (
+            ("memory", profile.memory_mib),
+            ("multiprocessors", profile.multiprocessors),
+            ("engines.decoder", profile.decoders),
+        ):
+            if value is not None:
+                found[f"{prefix}.{key}"] = str(value)
+    return found

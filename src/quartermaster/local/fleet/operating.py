@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from quartermaster.kube.api import MERGE, Api, Json, Refused
 from quartermaster.local.fleet import marks
-from quartermaster.local.fleet.objects import device_classes, names, node, resource_slice
+from quartermaster.local.fleet.devices import device_classes
+from quartermaster.local.fleet.objects import names, node
 from quartermaster.local.fleet.presets import Fleet, Pool
 from quartermaster.model.errors import InvalidInput
 
@@ -37,12 +38,6 @@ async def add(api: Api, pool: Pool) -> list[str]:
 
 async def _put(api: Api, pool: Pool, name: str) -> bool:
     await _create(api, "/api/v1/nodes", node(pool, name))
-    published = resource_slice(pool, name)
-    if published is not None:
-        found = await api.send("GET", f"/api/v1/nodes/{name}")
-        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": found["metadata"]["uid"], "controller": True}
-        published["metadata"]["ownerReferences"] = [owner]
-        await _create(api, "/apis/resource.k8s.io/v1/resourceslices", published)
     await asyncio.sleep(0)  # a large fleet leaves turns to those who watch it grow
     return True
 

@@ -75,13 +75,17 @@ class Presets(_Part, frozen=True):
 
 
 class Pool(_Part, frozen=True):
-    """`count` machines. `mig` in place of the preset's; `spot`: may be taken back."""
+    """`count` machines. `mig` in place of the preset's; `spot`: may be taken back.
+
+    `dynamic_mig`: GPUs are for DRA claims alone, which also cut them.
+    """
 
     preset: str
     name: str = ""
     count: int = 1
     zone: str = "a"
     mig: str = ""
+    dynamic_mig: bool = False
     spot: bool = False
     labels: dict[str, str] = {}
     taints: list[dict[str, str]] = []
@@ -147,6 +151,12 @@ def check(pool: Pool, where: str) -> None:
     assert kind.gpus <= MAX_DEVICES, "presets are checked by tests"
     if pool.mig:
         mig.layout(presets().gpus[kind.gpu].mig if kind.gpu else "", pool.mig)
+    if pool.dynamic_mig and (pool.mig or not (kind.gpu and presets().gpus[kind.gpu].mig)):
+        raise InvalidInput(
+            f"{where}: pool '{stem(pool)}': dynamicMig",
+            "needs GPUs that can be cut and are not cut already",
+            "leave out mig, or name another preset",
+        )
     for taint in pool.taints:
         if "key" not in taint or taint.get("effect") not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
             raise InvalidInput(f"{where}: pool '{stem(pool)}': taints", f"{taint}", "give each key and effect")

@@ -148,6 +148,7 @@ def _start(
             "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",
             "--disable-admission-plugins=ServiceAccount",
+            "--enable-admission-plugins=ExtendedResourceToleration",
             *flags,
         ],
     }

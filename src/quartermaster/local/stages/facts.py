@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from quartermaster.kube.api import Json
 from quartermaster.local.fleet import marks, mig
+from quartermaster.local.fleet.objects import mig_labels
 from quartermaster.local.stages.paths import look
 from quartermaster.model.errors import InvalidInput
 
@@ -148,6 +149,11 @@ def _ready_seconds(facts: Facts) -> float | None:
 def _node_up(facts: Facts) -> bool:
     ready = look(facts.node, ".status.conditions[type=Ready].status") == "True"
     return ready and look(facts.node, f'.metadata.annotations["{marks.FAULT}"]') != "not-ready"
+
+
+def _prepared(facts: Facts) -> bool:
+    """Whether a pod has the devices that it claims; True if it claims none."""
+    return not facts.object["spec"].get("resourceClaims") or facts.mark(marks.CLAIMED) is not None
 
 
 def _pod_ip(facts: Facts) -> str:
@@ -319,6 +325,15 @@ def _mig_resources(facts: Facts) -> Json:
     return dict.fromkeys(old, "0") | {name: str(amount) for name, amount in found.items()}
 
 
+def _mig_labels(facts: Facts) -> Json:
+    """What gpu-feature-discovery and mig-manager say of the wanted configuration; None takes a label away."""
+    labels = look(facts.object, ".metadata.labels") or {}
+    gone = {name: None for name in labels if name.startswith("nvidia.com/mig-")}
+    wanted, product = labels.get(marks.MIG_CONFIG, ""), labels.get("nvidia.com/gpu.product", "")
+    found = mig_labels(facts.mark(marks.GPU) or "", product, wanted, _gpu_count(facts))
+    return gone | found | {marks.MIG_STATE: "success"}
+
+
 def _gpus_busy(facts: Facts) -> bool:
     """Whether a pod that runs here has a GPU or a part of one."""
     return any(
@@ -339,6 +354,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "outcome": _outcome,
     "restarts": _restarts,
     "node-up": _node_up,
+    "prepared": _prepared,
     "pod-ip": _pod_ip,
     "host-ip": _host_ip,
     "containers": _containers,
@@ -352,6 +368,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "mig-wanted": _mig_wanted,
     "mig-possible": _mig_possible,
     "mig-seconds": _mig_seconds,
+    "mig-labels": _mig_labels,
     "mig-resources": _mig_resources,
     "gpus-busy": _gpus_busy,
 }

@@ -86,10 +86,11 @@ def _template(walk: _Walk, name: str, phase: int, depth: int, label: str) -> int
         return _graph(walk, template, phase, depth)
     if any(at(template, key) is not None for key in _NO_POD):
         return phase - 1
-    resource = text(template, "resource.manifest") if at(template, "resource") is not None else ""
-    if resource and _made(walk, resource, phase):
+    makes = at(template, "resource") is not None
+    if makes and _made(walk, text(template, "resource.manifest"), phase):
         return phase
-    _add(walk, template, phase, label or name, ["a step is a pod of its own"])
+    said = "creates an object that cannot be read here: its pods are not counted" if makes else "a pod of its own"
+    _add(walk, template, phase, label or name, [f"a step: {said}"])
     return phase
 
 

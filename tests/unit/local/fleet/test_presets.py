@@ -10,12 +10,14 @@ from quartermaster.api.nodes import node_from
 from quartermaster.api.objects import NodeObject, read
 from quartermaster.local.apiserver import names as label_rules
 from quartermaster.local.fleet import mig
-from quartermaster.local.fleet.objects import names, node, offered, reserved, resource_slice
+from quartermaster.local.fleet.devices import resource_slices
+from quartermaster.local.fleet.objects import names, node, offered, reserved
 from quartermaster.local.fleet.presets import Pool, default_fleet, machine, parse, presets
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.units import MIB
 
 MACHINES = sorted(presets().machines)
+MODELS = presets().gpus
 
 
 @pytest.mark.parametrize("preset", MACHINES)
@@ -45,8 +47,8 @@ def test_labels_are_labels(preset: str) -> None:
 @pytest.mark.parametrize("preset", [name for name in MACHINES if machine(name).gpus])
 def test_slices_have_the_devices_that_the_plugin_offers(preset: str) -> None:
     pool = Pool(preset=preset)
-    published = resource_slice(pool, f"{preset}-0")
-    assert published is not None
+    kind = machine(preset)
+    (published,) = resource_slices(kind, f"{preset}-0", config=kind.mig, by_claim=False)
     devices = published["spec"]["devices"]
     assert len(devices) == sum(amount for name, amount in offered(pool).items() if name.startswith("nvidia.com/"))
     assert len({device["name"] for device in devices}) == len(devices) <= 128
@@ -55,14 +57,32 @@ def test_slices_have_the_devices_that_the_plugin_offers(preset: str) -> None:
 
 
 def test_names_of_mig_devices_follow_the_driver() -> None:
-    published = resource_slice(Pool(preset="a100-mig"), "m-0")
-    assert published is not None
+    (published,) = resource_slices(machine("a100-mig"), "m-0", config="all-1g.5gb", by_claim=False)
     assert [device["name"] for device in published["spec"]["devices"]][:3] == [
         "gpu-0-mig-1g5gb-19-0",
         "gpu-0-mig-1g5gb-19-1",
         "gpu-0-mig-1g5gb-19-2",
     ]
-    assert resource_slice(Pool(preset="cpu"), "c-0") is None
+    assert resource_slices(machine("cpu"), "c-0", config="all-disabled", by_claim=False) == []
+
+
+@pytest.mark.parametrize("preset", [name for name in MACHINES if machine(name).gpus and MODELS[machine(name).gpu].mig])
+def test_gpus_that_claims_cut_are_everything_they_can_become_within_the_limits_of_the_api(preset: str) -> None:
+    kind = machine(preset)
+    published = resource_slices(kind, "n", config="all-disabled", by_claim=True)
+    groups = [group for item in published for group in item["spec"].get("sharedCounters", ())]
+    devices = [device for item in published for device in item["spec"].get("devices", ())]
+    assert len(groups) == kind.gpus <= 8
+    assert all(len(item["spec"].get("devices", ())) <= 64 for item in published)
+    assert {item["spec"]["pool"]["resourceSliceCount"] for item in published} == {len(published)}
+    known = {group["name"]: group["counters"] for group in groups}
+    for device in devices:
+        (part,) = device["consumesCounters"]
+        assert part["counters"].keys() <= known[part["counterSet"]].keys()
+        assert len(device["attributes"]) + len(device["capacity"]) <= 32
+    assert len(devices) == kind.gpus * (
+        1 + sum(len(profile.starts) for profile in mig.geometry()[MODELS[kind.gpu].mig].values())
+    )
 
 
 def test_a_rack_is_one_nvlink_domain() -> None:
