@@ -15,18 +15,20 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quartermaster.cli import instance
-from quartermaster.cli.servers import Connect, embedded, needing, real, watch_over
+from quartermaster.cli.servers import ADMIN, DEMO, KUBELET, SCHEDULER, Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Scheduler
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.clock import WallClock
+from quartermaster.local.controllers import nodes
 from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
 from quartermaster.local.demo.account import Account, keep
@@ -39,29 +41,40 @@ from quartermaster.local.fleet.presets import Fleet
 from quartermaster.local.fleet.publishing import PUBLISHING
 from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.real.controlplane import ControlPlane, NotReady, running
+from quartermaster.local.stages.heartbeats import RENEWED_EVERY_S
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import Stage
 from quartermaster.model.errors import InvalidInput
 
 DAY_S = 24 * 3600.0
+ADMISSION = ("--enable-admission-plugins=ExtendedResourceToleration",)
+"""What the embedded server has too: whoever asks for GPUs tolerates the taint of their nodes."""
 OLDEST = (1, 34)
 """The first release with resource.k8s.io/v1, in which the fleet's devices are published."""
 
-Part = Callable[[Connect, Clock], Coroutine[Any, Any, None]]
+BEAT_S, SILENCE_S = 2.0, 10.0
+"""Of the wall, at least, between heartbeats of nodes, and until they are missed: what delays them is this machine, and
+a cluster at 240 times the speed would lose its nodes whenever we stumble for a fifth of a second."""
+
+Part = Callable[[Connect, Clock, float], Coroutine[Any, Any, None]]
+"""Runs on an API, at a clock, at a speed."""
 
 
-async def _workloads(connect: Connect, clock: Clock) -> None:
+async def _workloads(connect: Connect, clock: Clock, speed: float) -> None:
     """Deployments, Jobs and their kin, what watches over nodes, and the plugin that publishes their devices."""
 
     async def sleep(seconds: float) -> None:
         await clock.until(clock() + seconds)
 
-    async with Manager(connect(AGENT), (*WORKLOADS, PUBLISHING), clock=clock, sleep=sleep) as manager:
+    patient = partial(nodes.reconcile, grace=max(nodes.GRACE, SILENCE_S * speed))
+    chosen = tuple(replace(each, reconcile=patient) if each.name == "node-lifecycle" else each for each in WORKLOADS)
+    async with Manager(connect(AGENT), (*chosen, PUBLISHING), clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 
-async def _schedule(connect: Connect, clock: Clock) -> None:
-    await Scheduler(connect("quartermaster-scheduler"), clock=clock).run()
+async def _schedule(connect: Connect, clock: Clock, speed: float) -> None:
+    del speed
+    await Scheduler(connect(SCHEDULER), clock=clock).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)
@@ -94,7 +107,7 @@ def run(settings: Settings) -> bool:
     with contextlib.ExitStack() as stack:
         folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quartermaster-")))
         with needing(settings.port):
-            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None)
+            starting = running(settings.real, folder=folder, port=settings.port, keep=kept is not None, flags=ADMISSION)
             plane = stack.enter_context(starting)
         if plane.version() < OLDEST:
             raise InvalidInput(
@@ -162,13 +175,19 @@ class Parts:
     def __init__(self, connect: Connect, settings: Settings, clock: Clock, *, seed: int | None = None) -> None:
         self._settings, self._clock = settings, clock
         self._installed = asyncio.Event()
-        self._admin = connect("quartermaster")
-        self.player = Player(connect("kubelet"), settings.stages, clock=clock, rng=random.Random(seed))  # noqa: S311  # no secrets
+        self._admin = connect(ADMIN)
+        self.player = Player(
+            connect(KUBELET),
+            settings.stages,
+            clock=clock,
+            rng=random.Random(seed),  # noqa: S311  # no secrets
+            beat=max(RENEWED_EVERY_S, BEAT_S * settings.speed),
+        )
         self.exporter = Exporter(clock, self.player.nodes.objects.values, self.player.on)
         self.endpoints = Endpoints(self.exporter)
-        self._parts = [part(connect, clock) for part in PARTS]
+        self._parts = [part(connect, clock, settings.speed) for part in PARTS]
         self._chaos = Chaos(self._admin, settings.chaos, clock=clock) if settings.chaos else None
-        self._demo = Demo(connect("demo"), clock=clock) if settings.demo else None
+        self._demo = Demo(connect(DEMO), clock=clock) if settings.demo else None
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -15,18 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quartermaster.kube.api import Api
-from quartermaster.kube.clock import Clock
+from quartermaster.kube.clock import Clock, SteadyClock
+from quartermaster.kube.connecting import Connection
+from quartermaster.kube.credentials import Fixed, bearer
+from quartermaster.kube.http import HttpApi
+from quartermaster.kube.tls import Pem, Trust
 from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
-from quartermaster.local.apiserver.http import HttpTransport
 from quartermaster.local.apiserver.identity import Identity
 from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.apiserver.server import ApiServer
 from quartermaster.local.client import LocalClient
+from quartermaster.local.controllers.manager import AGENT
 from quartermaster.local.real.controlplane import ControlPlane
 from quartermaster.model.errors import InvalidInput
 
 Connect = Callable[[str], Api]
-"""A client of the cluster's API for whoever asks under that name."""
+"""A client of the cluster's API for one of `AGENTS`."""
+ADMIN, KUBELET, SCHEDULER, DEMO = "quartermaster", "kubelet", "quartermaster-scheduler", "demo"
+AGENTS = (ADMIN, KUBELET, SCHEDULER, AGENT, DEMO)
+"""Under which names the parts of a local cluster ask."""
 LOOK_S = 1.0
 """Between looks whether the processes of a real server are alive."""
 
@@ -71,11 +78,12 @@ def needing(port: int) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def real(plane: ControlPlane) -> AsyncIterator[Served]:
     """A kube-apiserver that is up."""
-    transport = HttpTransport(plane.url, token=plane.identity.token, tls=plane.identity.client_tls())
-    try:
-        yield Served(plane.url, plane.identity, lambda agent: LocalClient(transport, agent=agent))
-    finally:
-        await transport.close()
+    clock, who = SteadyClock(), plane.identity
+    trust = Trust(clock, Pem("certificate authority of this run", who.authority))
+    connection = Connection(server=plane.url, credentials=Fixed(bearer(who.token)), trust=trust)
+    async with contextlib.AsyncExitStack() as stack:
+        apis = {agent: await stack.enter_async_context(HttpApi(connection, agent=agent)) for agent in AGENTS}
+        yield Served(plane.url, who, apis.__getitem__)
 
 
 async def watch_over(plane: ControlPlane) -> None:

@@ -37,13 +37,13 @@ _EVICTING = {NOT_READY, UNREACHABLE}
 _OURS = {*_TAINTS.values(), _UNSCHEDULABLE}
 
 
-def reconcile(objects: Objects, key: Key, now: float) -> Outcome:
+def reconcile(objects: Objects, key: Key, now: float, *, grace: float = GRACE) -> Outcome:
     """Conditions first; when they stand, the taints that they mean and the pods that they are true of."""
     node = objects.get(NODES, key)
     if node is None or pods.is_going(node):
         return Outcome()
     heard = _heard(objects, node)
-    again = heard + GRACE if heard + GRACE > now else None
+    again = heard + grace if heard + grace > now else None
     if again is None and (lost := _lost(node, now)):
         return Outcome(lost)
     ready = conditions.find(node, "Ready")

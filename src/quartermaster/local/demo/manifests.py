@@ -14,6 +14,7 @@ from quartermaster.api.pods import FRACTION
 from quartermaster.kube.api import Json
 from quartermaster.local.demo.day import Day, Job, Notebooks, Schedule, Service, Step, Work
 from quartermaster.local.fleet import marks
+from quartermaster.local.fleet.counts import MIG
 
 NAMESPACE: Final = "demo"
 KIND: Final = marks.OURS + "demo"
@@ -179,6 +180,7 @@ def _template(
     container = {"name": "main", "image": image, "resources": {"requests": requests, "limits": limits}}
     spec: dict[str, Any] = {"restartPolicy": restart, "containers": [container]}
     spec |= {"nodeSelector": selector} if selector else {}
-    if FRACTION in notes:  # no resource says that it wants a GPU, so no admission knows
+    if FRACTION in notes or any(name.startswith(MIG) for name in requests):
+        # The resource by which the nodes' taint is called is not among its requests, so no admission adds this.
         spec["tolerations"] = [{"key": marks.WHOLE_GPU, "operator": "Exists"}]
     return {"metadata": {"labels": {KIND: kind, NAME: name} | (labels or {}), "annotations": notes}, "spec": spec}

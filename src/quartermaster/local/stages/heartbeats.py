@@ -30,8 +30,8 @@ def silent(node: Json | None) -> bool:
 class Heartbeats:
     """Runs until cancelled. `nodes` is somebody's mirror."""
 
-    def __init__(self, api: Api, nodes: Reflector[Json], *, clock: Clock) -> None:
-        self._api, self._nodes, self._clock = api, nodes, clock
+    def __init__(self, api: Api, nodes: Reflector[Json], *, clock: Clock, every: float = RENEWED_EVERY_S) -> None:
+        self._api, self._nodes, self._clock, self._every = api, nodes, clock, every
 
     async def run(self) -> None:
         """Renew all leases, again and again."""
@@ -39,7 +39,7 @@ class Heartbeats:
             for node in list(self._nodes.objects.values()):
                 if not silent(node):
                     await self._renew(node)
-            await self._clock.until(self._clock() + RENEWED_EVERY_S)
+            await self._clock.until(self._clock() + self._every)
 
     async def _renew(self, node: Json) -> None:
         about = node["metadata"]

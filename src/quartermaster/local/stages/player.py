@@ -17,7 +17,7 @@ from quartermaster.kube.clock import Clock
 from quartermaster.kube.reflector import Reflector
 from quartermaster.local.stages.engine import Transition, change, choose, due, matching
 from quartermaster.local.stages.facts import Facts, stamp
-from quartermaster.local.stages.heartbeats import Heartbeats
+from quartermaster.local.stages.heartbeats import RENEWED_EVERY_S, Heartbeats
 from quartermaster.local.stages.table import Event, Stage
 
 BUDGET_RETRY_S = 5.0
@@ -29,11 +29,13 @@ Item = tuple[str, Key]
 class Player:
     """Runs until cancelled. `pods` and `nodes` are its mirrors, for others to read."""
 
-    def __init__(self, api: Api, stages: Sequence[Stage], *, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, api: Api, stages: Sequence[Stage], *, clock: Clock, rng: random.Random, beat: float = RENEWED_EVERY_S
+    ) -> None:
         self.nodes: Reflector[Json] = Reflector(api, "/api/v1/nodes", self._node_changed)
         self.pods: Reflector[Json] = Reflector(api, "/api/v1/pods", self._pod_changed)
         self._api, self._stages, self._clock, self._rng = api, stages, clock, rng
-        self._heartbeats = Heartbeats(api, self.nodes, clock=clock)
+        self._heartbeats = Heartbeats(api, self.nodes, clock=clock, every=beat)
         self._next: dict[Item, tuple[Transition, float]] = {}
         self._heap: list[tuple[float, int, Item]] = []
         self._count = 0
