@@ -10,14 +10,13 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
+from quartermaster.cli import webhook
 from quartermaster.cli.logs import set_up
-from quartermaster.controllers.admission import Admission
 from quartermaster.controllers.scheduler.scheduler import Options, Scheduler
 from quartermaster.integrations.exposition import Exposition
 from quartermaster.kube.clock import SteadyClock, WallClock
@@ -30,13 +29,7 @@ from quartermaster.model.errors import InvalidInput
 def command(options: argparse.Namespace) -> int:
     """Run; 0 when told to stop, 1 when leadership was lost, so that whoever watches over this starts it anew."""
     set_up(form=options.log_format, level=options.log_level)
-    settings = Settings(
-        metrics_port=_port("--metrics-port", options.metrics_port),
-        webhook_port=_port("--webhook-port", options.webhook_port) if options.webhook_port else None,
-        webhook_service=options.webhook_service,
-    )
-    if settings.webhook_port is not None and "/" not in settings.webhook_service:
-        raise InvalidInput("--webhook-service", f"'{settings.webhook_service}' is none", "give NAMESPACE/NAME")
+    metrics_port = _port("--metrics-port", options.metrics_port)
     if not options.seed.isdecimal():
         raise InvalidInput("--seed", f"'{options.seed}' is no number", "give 0 or more")
     connection = connect(
@@ -45,16 +38,7 @@ def command(options: argparse.Namespace) -> int:
         environment=os.environ,
         wall=time.time,
     )
-    return asyncio.run(_run(options, settings, connection))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What was asked for, checked."""
-
-    metrics_port: int
-    webhook_port: int | None
-    webhook_service: str
+    return asyncio.run(_run(options, connection, metrics_port=metrics_port))
 
 
 def _port(name: str, text: str) -> int:
@@ -63,7 +47,7 @@ def _port(name: str, text: str) -> int:
     return int(text)
 
 
-async def _run(options: argparse.Namespace, settings: Settings, connection: Connection) -> int:
+async def _run(options: argparse.Namespace, connection: Connection, *, metrics_port: int) -> int:
     rng = SystemRandom()
     clock = WallClock()
     stop = asyncio.Event()
@@ -88,7 +72,7 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
             Exposition(
                 scheduler.metrics.registry,
                 host=options.metrics_host or "0.0.0.0",  # noqa: S104  # scraped from other machines
-                port=settings.metrics_port,
+                port=metrics_port,
                 healthy=scheduler.unhealthy,
                 ready=scheduler.unready,
             )
@@ -97,14 +81,8 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
         works = [scheduler.run()]
         if elector is not None:
             works.append(elector.run(partial(_lead, scheduler)))
-        if settings.webhook_port is not None:
-            hook = Admission(
-                api,
-                clock=clock,
-                service=settings.webhook_service,
-                known=scheduler.site.known,
-                port=settings.webhook_port,
-            )
+        hook = webhook.admission(options, api, clock=clock, known=scheduler.site.known)
+        if hook is not None:
             works.append(hook.run())
         return await _until(stop, works)
 
