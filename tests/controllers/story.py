@@ -11,7 +11,7 @@ step the cluster is left alone until nothing changes any more, and is looked at.
     kubelet: true           binds what is unbound to the story's first node, starts what is pending, lets go what is
                             told to go, again and again until nothing is left to do
     bind: N or all          only binds
-    pods: SAYING            with `which: {name, labels, phase, image, bound, going}`, `count: N`: the status of these pods
+    pods: SAYING            with `which: {name, labels, phase, image, bound, going}`, `count: N`: their status
     let-go: true            only lets go
     pass: SECONDS
 
