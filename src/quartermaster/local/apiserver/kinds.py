@@ -7,6 +7,7 @@ there; code that differs is looked up by `Kind.table`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,6 +129,7 @@ class Registry:
         self._by_path: dict[tuple[str, str, str], Kind] = {}
         self._by_table: dict[str, list[Kind]] = {}
         self._by_kind: dict[tuple[str, str, str], Kind] = {}
+        self._versions: Counter[tuple[str, str]] = Counter()
         for kind in kinds:
             self.add(kind)
 
@@ -138,6 +140,7 @@ class Registry:
         """Serve a kind, instead of what was served under its name before."""
         self.remove(kind.group, kind.version, kind.plural)
         self._by_path[kind.group, kind.version, kind.plural] = kind
+        self._versions[kind.group, kind.version] += 1
         self._by_table.setdefault(kind.table, []).append(kind)
         self._by_kind[kind.group, kind.version, kind.kind] = kind
         self.generation += 1
@@ -148,6 +151,7 @@ class Registry:
         if kind is None:
             return
         self._by_table[kind.table].remove(kind)
+        self._versions[group, version] -= 1
         if self._by_kind.get((group, version, kind.kind)) is kind:
             del self._by_kind[group, version, kind.kind]
         self.generation += 1
@@ -174,6 +178,10 @@ class Registry:
     def is_builtin(self, group: str) -> bool:
         """Whether the group is the server's own; definitions may add to it."""
         return any(kind.custom is None for kind in self if kind.group == group)
+
+    def serves(self, group: str, version: str) -> bool:
+        """Whether there is anything of this version of a group: asked with every request."""
+        return self._versions[group, version] > 0
 
     def groups(self) -> dict[str, list[str]]:
         """{group: its versions, the preferred one first}, in the order of registration."""

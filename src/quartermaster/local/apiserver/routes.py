@@ -33,7 +33,7 @@ def route_of(registry: Registry, parts: list[str]) -> Route | None:
     watch = rest[0] == "watch" and len(rest) > 1
     if watch:
         rest = rest[1:]
-    if version not in registry.groups().get(group, ()):
+    if not registry.serves(group, version):
         raise unknown_version(registry, group)
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3:

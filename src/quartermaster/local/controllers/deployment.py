@@ -237,7 +237,7 @@ def _writes(rollout: Rollout, sizes: dict[str, int], *, annotate: bool = True) -
         if (rollout.deployment["metadata"].get("annotations") or {}).get(REVISION) != revision:
             marked = changed(rollout.deployment)
             marked["metadata"].setdefault("annotations", {})[REVISION] = revision
-            writes.append(Update(DEPLOYMENTS, marked, subresource="status"))  # where annotations count no generation
+            writes.append(Update(DEPLOYMENTS, marked, "status"))  # as the real one: elsewhere annotations count
     return Outcome(tuple(writes)) if writes else None
 
 

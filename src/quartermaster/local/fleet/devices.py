@@ -139,11 +139,16 @@ def _possible(kind: Machine, name: str, index: int) -> Iterator[tuple[Json, dict
     yield _whole(kind, name, index), _all_of(kind)
     for profile in mig.geometry()[gpu.mig].values():
         for start in profile.starts:
-            drawn = _engines(profile) | {f"memory-slice-{unit}": "1" for unit in range(start, start + profile.size)}
+            drawn = _drawn(profile) | {f"memory-slice-{unit}": "1" for unit in range(start, start + profile.size)}
             assert start + profile.size <= units, "a table that was checked by tests"
             device = _instance(kind, name, index, profile, start)
             capacity = {key: value for key, value in device["capacity"].items() if not key.startswith("memorySlice")}
             yield device | {"capacity": capacity}, drawn
+
+
+def _drawn(profile: mig.Profile) -> dict[str, str]:
+    """What an instance draws: capacities by the names that counters may have, which are DNS labels."""
+    return {name.replace("copyEngines", "copy-engines"): value for name, value in _engines(profile).items()}
 
 
 def _all_of(kind: Machine) -> dict[str, str]:
@@ -151,7 +156,7 @@ def _all_of(kind: Machine) -> dict[str, str]:
     gpu = _gpu(kind)
     largest = max(mig.geometry()[gpu.mig].values(), key=lambda profile: (profile.size, profile.copy_engines))
     own = {"memory": f"{gpu.memory_mib}Mi", "multiprocessors": str(gpu.multiprocessors)}
-    return _engines(largest) | own | {f"memory-slice-{unit}": "1" for unit in range(largest.size)}
+    return _drawn(largest) | own | {f"memory-slice-{unit}": "1" for unit in range(largest.size)}
 
 
 def _counters(kind: Machine, index: int) -> Json:
