@@ -95,11 +95,23 @@ def _patched(value: Json, operations: Any) -> Json:
             result = json_patch(result, [step])
         except ApiError as wrong:
             if isinstance(step, dict) and step.get("op") == "test":
-                return value
+                path = str(step.get("path", ""))
+                if _there(result, path):
+                    return value
+                why = f"test operation does not apply: is missing path: {path}: missing value"
+                raise CelError(f"JSON Patch: {why}") from None
             raise CelError(f"JSON Patch: {wrong.message}") from None
     if not isinstance(result, dict):
         raise CelError("JSON Patch: the result is no object")
     return result
+
+
+def _there(value: Any, path: str) -> bool:
+    try:
+        json_patch({"value": value}, [{"op": "copy", "from": f"/value{path}", "path": "/copy"}])
+    except ApiError:
+        return False
+    return True
 
 
 def _atomic(config: Any, type_: Type, path: str) -> Iterator[str]:
