@@ -60,6 +60,10 @@ class View:
                     row["object"]["apiVersion"] = self._meta
         return table
 
+    def check(self) -> None:
+        """Raises ApiError 500 if objects cannot be shown in this version, before a watch finds that out."""
+        convert({}, self._storage(), self.kind)
+
     def value(self, raw: bytes) -> Json:
         """A stored object in this version, decoded."""
         return convert(load(raw), self._storage(), self.kind)
