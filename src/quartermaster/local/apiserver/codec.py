@@ -116,6 +116,33 @@ def plain_yaml(raw: bytes) -> Any:
     return _plain(yaml.load(raw, Loader=_yaml_loader()), 0)  # noqa: S506  # a safe loader, less dates
 
 
+def encode_yaml(value: Json) -> bytes:
+    """YAML as the real server writes it: keys sorted, lines not broken, text that could be anything else in quotes."""
+    import yaml  # noqa: PLC0415  # few ask for it
+
+    text: str = yaml.dump(value, Dumper=_yaml_dumper(), sort_keys=True, width=math.inf, allow_unicode=True)
+    return text.encode()
+
+
+@cache
+def _yaml_dumper() -> Any:
+    import yaml  # noqa: PLC0415
+
+    def text(dumper: Any, value: str) -> Any:
+        plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
+        style = "|" if "\n" in value else None if plain and value.lower() not in ("y", "n") else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    class Dumper(yaml.SafeDumper):
+        """Safe, and says nothing twice by reference."""
+
+        def ignore_aliases(self, _: Any) -> bool:
+            return True
+
+    Dumper.add_representer(str, text)
+    return Dumper
+
+
 def _plain(value: Any, depth: int) -> Any:
     """What JSON can say of it: keys become strings; binary, sets and endless numbers are refused."""
     if depth > 200:  # also ends anchors that contain themselves

@@ -103,7 +103,7 @@ class FieldMatch:
             elif path in paths:
                 self.clauses.append((paths.index(path), clause.value, clause.equal))
             else:
-                raise bad_request(_unsupported(kind, clauses, clause))
+                raise bad_request(_unsupported(kind, clause))
 
     @property
     def name(self) -> str | None:
@@ -123,8 +123,13 @@ class FieldMatch:
         return all((fields[index] == value) is equal for index, value, equal in self.clauses)
 
 
-def _unsupported(kind: Kind, clauses: tuple[FieldClause, ...], wrong: FieldClause) -> str:
-    text = ",".join(f"{clause.path}{'=' if clause.equal else '!='}{clause.value}" for clause in clauses)
-    why = f"field label not supported: {wrong.path}"
-    resource = f"{kind.api_version if kind.group else '/' + kind.version}, Resource={kind.plural}"
-    return f'Unable to find "{resource}" that match label selector "", field selector "{text}": {why}'
+_SAID_OTHERWISE = {
+    "jobs.batch": 'field label "{}" not supported for Job',
+    "resourceslices.resource.k8s.io": "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {}",
+}
+
+
+def _unsupported(kind: Kind, wrong: FieldClause) -> str:
+    if kind.custom is None and kind.table not in SELECTABLE:
+        return f'"{wrong.path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    return _SAID_OTHERWISE.get(kind.table, "field label not supported: {}").format(wrong.path)

@@ -91,6 +91,8 @@ class HttpServer:
         sent = web.StreamResponse(
             status=response.status, headers={"Content-Type": response.content_type, **response.headers}
         )
+        for warning in response.warnings:
+            sent.headers.add("Warning", warning)
         sent.enable_chunked_encoding()
         async with contextlib.aclosing(stream):  # type: ignore[type-var]  # streams are async generators
             await sent.prepare(request)
@@ -117,6 +119,8 @@ def _sent(response: Response) -> web.Response:
     )
     for warning in response.warnings:
         sent.headers.add("Warning", warning)
+    if response.status == 204:
+        del sent.headers["Content-Type"]
     return sent
 
 

@@ -22,7 +22,7 @@ _SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "int-or-string",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time",
-    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "time",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "micro-time",
 }
 
 
@@ -49,7 +49,10 @@ class Field:
 
 @dataclass(slots=True, eq=False)
 class Type:
-    """`shape`: struct, map, list, string, bytes, integer, number, boolean, quantity, int-or-string, time, any."""
+    """What a value is.
+
+    `shape`: struct, map, list, string, bytes, integer, number, boolean, quantity, int-or-string, time, micro-time, any.
+    """
 
     shape: str
     name: str = ""

@@ -15,7 +15,7 @@ from quartermaster.local.apiserver import bodies, managers, pods, reading
 from quartermaster.local.apiserver.admission import Admission
 from quartermaster.local.apiserver.admission_builtin import install as install_builtin
 from quartermaster.local.apiserver.cluster import Cluster
-from quartermaster.local.apiserver.codec import encode, load
+from quartermaster.local.apiserver.codec import encode, encode_yaml, load
 from quartermaster.local.apiserver.configurations import check_configuration, check_named, configuration
 from quartermaster.local.apiserver.conversion import convert
 from quartermaster.local.apiserver.deleting import DeleteOptions, Deleter, success, warnings_of
@@ -261,7 +261,9 @@ class ApiServer:
             lasts=options.timeout or self.settings.watch_timeout,
         )
         self.metrics.watching += 1
-        return Response(200, stream=self._counted(stream))
+        response = Response(200, stream=self._counted(stream))
+        response.warnings = [f'299 - "{warning}"' for warning in deprecated(route.kind)]
+        return response
 
     async def _counted(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -502,7 +504,7 @@ class ApiServer:
         source = self.settings.log_source
         if source is None or not value["spec"].get("nodeName"):
             if not value["spec"].get("nodeName"):
-                return Response(200, b"", "text/plain")
+                return Response(204)
             raise bad_request(
                 f'container "{wanted.container}" in pod "{route.name}" is waiting to start: ContainerCreating'
             )
@@ -584,7 +586,5 @@ def _failure(error: ApiError) -> Response:
 
 def _formed(form: Form, body: bytes, status: int) -> Response:
     if form.media == "application/yaml":
-        import yaml  # noqa: PLC0415  # few ask for it
-
-        return Response(status, yaml.safe_dump(load(body), sort_keys=False).encode(), "application/yaml")
+        return Response(status, encode_yaml(load(body)), "application/yaml")
     return Response(status, body)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+
 from quartermaster.local.apiserver.errors import (
     Cause,
     Json,
@@ -243,10 +246,17 @@ def changed_pod(value: Json, old: Json) -> Causes:
     if gates and any((new_spec.get("nodeSelector") or {}).get(key) != text for key, text in before.items()):
         why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
         causes.append(invalid_value("spec.nodeSelector", new_spec.get("nodeSelector"), why))
-    fixed = _fixed(old_spec, gated=bool(gates))
-    if _fixed(new_spec, gated=bool(gates)) != fixed:
-        causes.append(forbidden_value("spec", f"pod updates may not change fields other than {_MUTABLE}"))
+    fixed, wanted = (_fixed(spec, gated=bool(gates)) for spec in (old_spec, new_spec))
+    if wanted != fixed:
+        said = f"pod updates may not change fields other than {_MUTABLE}\n{_difference(fixed, wanted)}"
+        causes.append(forbidden_value("spec", said))
     return causes
+
+
+def _difference(old: Json, new: Json) -> str:
+    """What is different, line by line, so that nobody has to look for it."""
+    before, after = (json.dumps(spec, indent=1, sort_keys=True).splitlines(keepends=True) for spec in (old, new))
+    return "".join(list(difflib.unified_diff(before, after))[2:])
 
 
 def _deadline(new: int | None, old: int | None) -> Causes:

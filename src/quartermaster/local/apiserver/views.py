@@ -19,6 +19,9 @@ from quartermaster.local.apiserver.tables import table_of
 
 META = "meta.k8s.io/v1"
 
+_VERSIONED = {"daemonsets.apps": "deprecated.daemonset.template.generation"}
+"""By table, an annotation that is a field of the object where it is not written in a version."""
+
 
 @dataclass(slots=True)
 class View:
@@ -57,12 +60,45 @@ class View:
     def present(self, value: Json) -> Json:
         """An object of this version, in this form."""
         if self.form.shape == "metadata":
-            return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": value["metadata"]}
+            return self._partial(value)
         if self.form.shape == "table":
-            table = table_of(self.kind, [value], now=self.cluster.clock(), include=self.include)
+            table = self._table([convert(value, self.kind, self._storage())])
             if not self.headings:
                 table["columnDefinitions"] = None
             return table | {"metadata": {"resourceVersion": value["metadata"].get("resourceVersion", "")}}
+        return value
+
+    def _table(self, values: list[Json]) -> Json:
+        """Tables are made of what is stored, whatever version was asked for."""
+        for value in values:
+            self._bare(value)
+        made = table_of(self.kind, values, now=self.cluster.clock(), include="None" if self._whole else self.include)
+        if self._whole:
+            for row, value in zip(made["rows"], values, strict=True):
+                row["object"] = convert(value, self._storage(), self.kind)
+        return made
+
+    @property
+    def _whole(self) -> bool:
+        """Whether rows carry objects of another version than the stored."""
+        return self.include == "Object" and self._storage() is not self.kind
+
+    def _partial(self, value: Json) -> Json:
+        return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": self._bare(value)["metadata"]}
+
+    def _bare(self, value: Json) -> Json:
+        """Without what only the whole object in its own version says."""
+        gone = _VERSIONED.get(self.kind.table)
+        annotations = value["metadata"].get("annotations")
+        if (
+            gone
+            and annotations
+            and gone in annotations
+            and not (self.form.shape == "table" and self.include == "Object")
+        ):
+            del annotations[gone]
+            if not annotations:
+                del value["metadata"]["annotations"]
         return value
 
     def event(self, kind: bytes, record: Record, forms: dict[object, bytes] | None) -> bytes:
@@ -81,14 +117,10 @@ class View:
     def listing(self, records: Iterable[Record], metadata: Json) -> bytes:
         """A list."""
         if self.form.shape == "table":
-            values = [self.value(record.raw) for record in records]
-            made = table_of(self.kind, values, now=self.cluster.clock(), include=self.include)
+            made = self._table([load(record.raw) for record in records])
             return encode(made | {"metadata": metadata})
         if self.form.shape == "metadata":
-            items = [
-                {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": load(record.raw)["metadata"]}
-                for record in records
-            ]
+            items = [self._partial(load(record.raw)) for record in records]
             return encode(
                 {"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items}
             )
@@ -96,10 +128,12 @@ class View:
         return start + b',"items":[' + b",".join(self._items(records)) + b"]}"
 
     def _items(self, records: Iterable[Record]) -> list[bytes]:
-        if not self.stored:
-            return [encode(self.value(record.raw)) for record in records]
         if self.kind.custom is not None:
-            return [record.raw for record in records]
+            return [record.raw if self.stored else encode(self.value(record.raw)) for record in records]
+        if not self.stored:
+            named = ("kind", "apiVersion")
+            values = (self.value(record.raw) for record in records)
+            return [encode({key: item for key, item in value.items() if key not in named}) for value in values]
         # Items of typed lists do not repeat what the list says.
         cut = len(head(self.kind))
         return [b"{" + record.raw[cut:] for record in records]
