@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from quartermaster.local.apiserver.codec import micro_timestamp, timestamp
-
 _DATE = ("2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05")
 _MICRO = ".000000"
 _ZONE = "Z07:00"
@@ -47,10 +45,10 @@ def read_time(text: str, *, micro: bool) -> str:
     except ValueError:
         raise ValueError(f'parsing time "{text}": day out of range') from None
     try:
-        moment = moment.astimezone(UTC)
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
         raise ValueError(f'parsing time "{text}": year out of range') from None
-    return micro_timestamp(moment.timestamp()) if micro else timestamp(moment.timestamp())
+    return moment.isoformat(timespec="microseconds" if micro else "seconds") + "Z"
 
 
 def _after_date(text: str, layout: str) -> str:
