@@ -45,6 +45,9 @@ class Field:
     """Zero is the same as absent."""
     required: bool = False
     default: Any = None
+    """What stands where nothing is said, unless that is its zero."""
+    zero_default: bool = False
+    """Whether its default is its zero: an item of a list by keys may leave it out."""
 
 
 @dataclass(slots=True, eq=False)
@@ -165,8 +168,12 @@ class Schemas:
             made.keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
             made.atomic = schema.get("x-kubernetes-list-type", "atomic") == "atomic"
             if made.keys and made.element.shape == "struct":
-                defaults = {key: made.element.fields[key].default for key in made.keys if key in made.element.fields}
-                made.key_defaults = {key: value for key, value in defaults.items() if value is not None}
+                for key in made.keys:
+                    field = made.element.fields.get(key)
+                    if field is not None and field.zero_default:
+                        made.key_defaults[key] = ZEROS[field.type.shape]
+                    elif field is not None and field.default is not None:
+                        made.key_defaults[key] = field.default
         elif schema.get("properties"):
             made.shape = "struct"
             required = schema.get("required", ())
@@ -182,6 +189,7 @@ class Schemas:
                     always=key in always,
                     required=key in required,
                     default=default if default not in ({}, "", 0, None) else None,
+                    zero_default=default in ("", 0) and default is not False,
                 )
         elif "additionalProperties" in schema:
             made.shape = "map"

@@ -99,14 +99,13 @@ class ApiServer:
             user = self._user(request)
             response = await self._dispatch(request, user)
         except ApiError as error:
-            response = _failure(error)
+            response = _failure(error, request)
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            response = _failure(
-                ApiError(500, "InternalError", "an error on the server has prevented the request from succeeding")
-            )
+            failed = "an error on the server has prevented the request from succeeding"
+            response = _failure(ApiError(500, "InternalError", failed), request)
         self.metrics.observe(request, response)
         if self.audit is not None:
             self.audit(request, user, response, started)
@@ -522,13 +521,14 @@ class ApiServer:
         if verb == "get":
             return self._sent(route, request, encode(scale_of(kind, value)))
         target = self._target(request, user, route, subresource="scale")
-        applied = bodies.media_type(request) == APPLY_PATCH
+        applied, uid = bodies.media_type(request) == APPLY_PATCH, ""
         if applied:
             change: Callable[[Json], Json] = self._applied(request, target, SCALE)
         elif verb == "update":
             sent = bodies.read_object(request, self.protobuf, SCALE)
             self.writer.decode(SCALE, sent, self._repeated(request), target.options.validation)
             change = lambda _: load(encode(sent))  # noqa: E731  # one of three
+            uid = str((sent.get("metadata") or {}).get("uid") or "")
         else:
             change = self._patch_of(request, target, SCALE)
 
@@ -539,7 +539,7 @@ class ApiServer:
                 self.writer.own(target, SCALE, wanted, before, self.cluster.now())
             return set_scale(kind, live, wanted)
 
-        written = await self.writer.update(target, scaled, applied=True)
+        written = await self.writer.update(target, scaled, applied=True, uid=uid)
         after = load(written.record.raw) if written.record is not None else written.value
         assert after is not None, "a write gives a record or, when dry, a value"
         return self._sent(route, request, encode(scale_of(kind, after)))
@@ -572,10 +572,12 @@ def _created() -> Response:
     return answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
 
-def _failure(error: ApiError) -> Response:
+def _failure(error: ApiError, request: Request) -> Response:
     if error.reason == PAGE:
         return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
     response = answer(error.status(), error.code)
+    if request.headers.get("accept", "").startswith("application/yaml"):
+        response = _formed(Form(media="application/yaml"), response.body, error.code)
     response.warnings = [f'299 - "{warning}"' for warning in error.warnings]
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
