@@ -158,7 +158,7 @@ def _yaml_dumper() -> Any:
 
     def text(dumper: Any, value: str) -> Any:
         plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
-        style = "|" if "\n" in value else None if plain else '"'
+        style = "|" if "\n" in value else None if plain and value.lower() not in ("y", "n") else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

@@ -143,6 +143,8 @@ def _claim(value: Json) -> None:
 
 def _volume_object(value: Json) -> None:
     value["spec"].setdefault("persistentVolumeReclaimPolicy", "Retain")
+    if value["spec"].get("hostPath") is not None:
+        value["spec"]["hostPath"].setdefault("type", "")
     value["spec"].setdefault("volumeMode", "Filesystem")
 
 
