@@ -256,6 +256,15 @@ def columns(kubernetes: Path, staging: dict[str, Path]) -> dict[str, Any]:
         name, _, inner = package.partition("/")
         path = staging[name] / inner / "types_swagger_doc_generated.go"
         docs[alias] = swagger_docs(path.read_text()) if path.exists() else {}
+
+    def embedded(alias: str, of: str, field: str | None) -> str:
+        """The type of a field of a type."""
+        name, _, inner = packages[alias].partition("/")
+        types = (staging[name] / inner / "types.go").read_text() if field else ""
+        struct = re.search(rf"^type {of} struct \{{(.*?)^\}}", types, re.DOTALL | re.MULTILINE)
+        declared = re.search(rf"^\t{field} +(\w+)", struct[1], re.MULTILINE) if struct else None
+        return declared[1] if declared else ""
+
     found: dict[str, list[Any]] = {}
     for variable, body in re.findall(r"(\w+) :?= \[\]metav1\.TableColumnDefinition\{\n(.*?)\n\t\}", text, re.DOTALL):
         handler = re.search(rf"TableHandler\({variable}, print(\w+?)(?:List)?\)", text)
@@ -266,10 +275,12 @@ def columns(kubernetes: Path, staging: dict[str, Path]) -> dict[str, Any]:
             row: dict[str, Any] = dict(re.findall(r'(Name|Type|Format): "([^"]*)"', line))
             priority = re.search(r"Priority: (\d)", line)
             literal = re.search(r'Description: "([^"]*)"', line)
-            looked_up = re.search(r'Description: (\w+)\.(\w+)\{\}(?:\.\w+)?\.SwaggerDoc\(\)\["(\w+)"\]', line)
+            looked_up = re.search(r'Description: (\w+)\.(\w+)\{\}(?:\.(\w+))?\.SwaggerDoc\(\)\["(\w+)"\]', line)
             description = literal[1] if literal else ""
             if looked_up:
-                description = docs.get(looked_up[1], {}).get(looked_up[2], {}).get(looked_up[3], "")
+                alias, of, field, key = looked_up.groups()
+                known = docs.get(alias, {})
+                description = known.get(of, {}).get(key) or known.get(embedded(alias, of, field), {}).get(key, "")
             rows.append(
                 {
                     "name": row["Name"],

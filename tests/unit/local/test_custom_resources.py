@@ -189,7 +189,7 @@ async def test_what_a_stricter_schema_forbids_may_stay_but_not_change() -> None:
             ['"x" must validate one and only one schema (oneOf). Found none valid', "x.a: Required value"],
         ),
         ({"not": {"required": ["a"]}}, {"a": 1}, ['"x" must not validate the schema (not)']),
-        ({"allOf": [{"maxProperties": 1}]}, {"a": 1, "b": 2}, ["Too many: 2: must have at most 1 items"]),
+        ({"allOf": [{"maxProperties": 1}]}, {"a": 1, "b": 2}, ["Too many: 2: must have at most 1 item"]),
         ({"properties": {"a": {"type": "string"}}}, {"a": None}, ['x.a in body must be of type string: "null"']),
     ],
 )
@@ -224,3 +224,27 @@ async def test_a_watch_from_before_the_definition_is_too_old() -> None:
             assert (await anext(events))["object"]["code"] == 410
         listed = await api.get(f"{QUEUES}?resourceVersion={before}&resourceVersionMatch=NotOlderThan")
         assert listed["items"] == []
+
+
+async def test_what_only_a_webhook_converts_is_served_as_it_is_stored_and_never_guessed() -> None:
+    async with kubernetes() as api:
+        made = definition()
+        second = made["spec"]["versions"][0] | {"name": "v2", "storage": False}
+        made["spec"]["versions"].append(second)
+        client = {"clientConfig": {"url": "https://localhost:1/convert"}, "conversionReviewVersions": ["v1"]}
+        made["spec"]["conversion"] = {"strategy": "Webhook", "webhook": client}
+        await api.create(CRDS, made)
+        other = QUEUES.replace("/v1/", "/v2/")
+        assert (await api.get(other))["items"] == []
+        await api.create(QUEUES, queue())
+        assert await api.names(QUEUES) == ["a"]
+        for ask in (
+            api.get(other),
+            api.get(f"{other}/a"),
+            api.create(other, queue("b") | {"apiVersion": "example.com/v2"}),
+            anext(api.watch(f"{other}?watch=true")),
+        ):
+            with pytest.raises(Refused, match=r"conversion webhook for example\.com/v") as refused:
+                await ask
+            assert refused.value.code == 500
+        assert await api.names(QUEUES) == ["a"]

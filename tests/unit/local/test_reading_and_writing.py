@@ -280,3 +280,19 @@ async def test_a_budget_refuses_evictions() -> None:
         await api.create("pods/p/eviction", {"metadata": {"name": "p"}})
         assert (await api.get("pods/p"))["metadata"]["deletionGracePeriodSeconds"] == 30
         assert (await api.get(f"{path}/b"))["status"]["disruptionsAllowed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "indented"),
+    [
+        ("", {}, False),
+        ("?pretty=true", {}, True),
+        ("", {"user_agent": "curl/8"}, True),
+        ("?pretty=0", {"user_agent": "curl/8"}, False),
+    ],
+)
+async def test_people_get_indented_json(query: str, headers: dict[str, str], indented: bool) -> None:
+    async with kubernetes() as api:
+        response = await api.send("GET", f"configmaps{query}", **headers)
+        assert (b'\n  "items"' in response.body) is indented
+        assert response.json()["kind"] == "ConfigMapList"

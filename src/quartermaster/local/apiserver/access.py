@@ -5,6 +5,8 @@ Members of system:masters are asked nothing, as with the real server.
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from quartermaster.local.apiserver.errors import ApiError, forbidden
 from quartermaster.local.apiserver.reviews import Authorizer
 from quartermaster.local.apiserver.routes import Route
@@ -15,6 +17,7 @@ MASTER = User("system:admin", ("system:masters", "system:authenticated"))
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
+_EXTRA = "impersonate-extra-"
 _OPEN = frozenset(("healthz", "readyz", "livez", "version"))
 
 
@@ -56,7 +59,12 @@ class Access:
         groups = [item.strip() for item in request.headers.get("impersonate-group", "").split(",") if item.strip()]
         if "system:authenticated" not in groups and name != ANONYMOUS.name:
             groups.append("system:authenticated")
-        return User(name, tuple(groups), request.headers.get("impersonate-uid", ""))
+        extra = {
+            unquote(header.removeprefix(_EXTRA)): tuple(item.strip() for item in value.split(","))
+            for header, value in request.headers.items()
+            if header.startswith(_EXTRA)
+        }
+        return User(name, tuple(groups), request.headers.get("impersonate-uid", ""), extra)
 
     def check_path(self, request: Request, user: User, verb: str) -> None:
         """Raises ApiError 403 for a path without objects that the user may not read."""

@@ -29,7 +29,7 @@ _UNREACHABLE = "node.kubernetes.io/unreachable"
 def install(admission: Admission, cluster: Cluster) -> None:
     """Add the built-in plugins, in the real server's order."""
     plugins = _Plugins(cluster)
-    admission.mutating += [plugins.namespace, plugins.pod, protect_claim]
+    admission.mutating += [plugins.namespace, plugins.pod, plugins.tolerations, protect_claim]
     admission.validating += [plugins.terminating, system_priority]
 
 
@@ -83,12 +83,12 @@ class _Plugins:
         if self._cluster.find("serviceaccounts", (operation.key[0], "default")) is not None:
             spec.setdefault("serviceAccountName", "default")
             spec.setdefault("serviceAccount", spec["serviceAccountName"])
-        tolerations = spec.setdefault("tolerations", [])
-        for key in (_NOT_READY, _UNREACHABLE):
-            if not any(_covers(toleration, key) for toleration in tolerations):
-                tolerations.append(
-                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _EVICTED_AFTER}
-                )
+        _tolerate(spec)
+
+    def tolerations(self, operation: Operation) -> None:
+        """A pod keeps bearing with nodes for a while, whatever becomes of its tolerations."""
+        if operation.kind.table == "pods" and operation.verb == "UPDATE" and not operation.subresource:
+            _tolerate(operation.value["spec"])
 
     def _priority(self, operation: Operation, spec: Json) -> None:
         classes, default = self._classes()
@@ -137,6 +137,15 @@ class _Plugins:
             defaults = [found for found in classes.values() if found.get("globalDefault")]
             self._priorities = (version, classes, min(defaults, key=lambda item: item.get("value", 0), default=None))
         return self._priorities[1], self._priorities[2]
+
+
+def _tolerate(spec: Json) -> None:
+    tolerations = spec.setdefault("tolerations", [])
+    for key in (_NOT_READY, _UNREACHABLE):
+        if not any(_covers(toleration, key) for toleration in tolerations):
+            tolerations.append(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _EVICTED_AFTER}
+            )
 
 
 def _covers(toleration: Json, key: str) -> bool:

@@ -77,7 +77,7 @@ def _check(value: Any, old: Any, schema: Any, path: str) -> Iterator[Cause]:
     if not isinstance(schema, dict) or value is None:
         return
     for rule in schema.get(RULES) or ():
-        yield from _rule(value, old, rule, path)
+        yield from _rule(value, old, rule, path + _below(rule.get("fieldPath") or "", schema))
     if isinstance(value, dict):
         before = old if isinstance(old, dict) else {}
         properties = schema.get("properties") or {}
@@ -104,6 +104,22 @@ def _by_key(old: Any, schema: Json) -> dict[Any, Any]:
     return {_key(item, schema): item for item in old}
 
 
+_STEP = re.compile(r"\.(\w+)|\['((?:[^'\\]|\\.)*)'\]")
+
+
+def _below(field_path: str, schema: Any) -> str:
+    """What a rule says that it is about, as the real server shows it: keys of maps in brackets."""
+    shown = ""
+    for match in _STEP.finditer(field_path):
+        name = match[1] or match[2]
+        properties = schema.get("properties") or {} if isinstance(schema, dict) else {}
+        if name in properties:
+            shown, schema = f"{shown}.{name}" if shown else name, properties[name]
+        else:
+            shown, schema = f"{shown}[{name}]", schema.get("additionalProperties") if isinstance(schema, dict) else None
+    return f".{shown}" if shown else ""
+
+
 def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
     expression = rule["rule"]
     variables: Json = {"self": value}
@@ -111,8 +127,7 @@ def _rule(value: Any, old: Any, rule: Json, path: str) -> Iterator[Cause]:
         if old is None and not rule.get("optionalOldSelf"):
             return
         variables["oldSelf"] = old
-    at = path.lstrip(".") + (rule.get("fieldPath") or "")
-    at = at.lstrip(".")
+    at = path.lstrip(".")
     kind = {"bool": "boolean", "number": "integer"}.get(json_type(value), json_type(value))
     bad = f"{shown(value)}: " if kind not in ("object", "array") else ""
     try:

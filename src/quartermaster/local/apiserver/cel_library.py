@@ -96,6 +96,7 @@ _STRINGS: Functions = {
     "findAll": lambda text, pattern, most=-1: [
         match[0] for match in list(re.finditer(pattern, text))[: None if most < 0 else most]
     ],
+    "jsonpatch_escapeKey": lambda text: text.replace("~", "~0").replace("/", "~1"),
     "strings_quote": lambda text: encode(text).decode(),
 }
 

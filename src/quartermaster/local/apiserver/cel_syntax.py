@@ -1,15 +1,17 @@
 """CEL that our library cannot read, said in words that it can.
 
 Optional selection (``a.?b``, ``a[?0]``, ``optMap``) and functions with a namespace (``sets.contains``) become calls of
-functions in cel_library.py; ``cel.bind`` becomes a list of one. Everything else stays as it was written. Optional
-entries of literals (``[?a]``, ``{?"k": a}``) are refused.
+functions in cel_library.py; ``cel.bind`` becomes a list of one, and ``Object.spec{...}`` and ``JSONPatch{...}`` become
+maps. Everything else stays as it was written. Optional entries of literals (``[?a]``, ``{?"k": a}``) are refused.
 """
 
 from __future__ import annotations
 
 import re
 
-_NEEDED = re.compile(r"\.\s*\?|\[\s*\?|\{\s*\?|\.\s*opt(?:Flat)?Map\b|\b(?:sets|math|cel|strings)\s*\.")
+_NEEDED = re.compile(
+    r"\.\s*\?|\[\s*\?|\{\s*\?|\.\s*opt(?:Flat)?Map\b|\b(?:sets|math|cel|strings|jsonpatch)\s*\.|\b(?:Object|JSONPatch)\b"
+)
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
     |(?P<string>[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
@@ -18,7 +20,7 @@ _TOKEN = re.compile(
     |(?P<mark>\.\?|.)""",
     re.VERBOSE | re.DOTALL,
 )
-_NAMESPACES = frozenset(("sets", "math", "strings"))
+_NAMESPACES = frozenset(("sets", "math", "strings", "jsonpatch"))
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -62,9 +64,11 @@ class _Parser:
         """One expression, up to a mark of `stop` that is not inside of brackets."""
         found: list[str] = []
         value = optional = False
+        start = 0
         while self.next and self.next not in stop:
             kind, text = self._take()
             if kind == "name" and text != "in":
+                start = len(found)
                 found.append(f" {self._called(text)}")
                 value, optional = True, False
             elif kind in ("string", "number"):
@@ -84,6 +88,8 @@ class _Parser:
                 self._take("]")
                 optional = optional or asked
                 found.append(f".optIndex({inner})" if optional else f"[{inner}]")
+            elif text == "{" and value:
+                found[start:] = [self._message()]
             elif text in _CLOSING:
                 found.append(f" {text}{', '.join(self._items(_CLOSING[text]))}{_CLOSING[text]}")
                 value, optional = True, False
@@ -103,6 +109,20 @@ class _Parser:
                 self._take(",")
         self._take(closing)
         return found
+
+    def _message(self) -> str:
+        """The fields of a message as the entries of a map."""
+        found = []
+        while self.next != "}":
+            if self.next == "?":
+                raise ValueError("optional fields of objects are not understood")
+            name = self._take("name")[1]
+            self._take(":")
+            found.append(f'"{name}": {self.until(",}")}')
+            if self.next == ",":
+                self._take(",")
+        self._take("}")
+        return f" {{{', '.join(found)}}}"
 
     def _called(self, name: str) -> str:
         """A name, with its call if it is that of a function."""

@@ -1,7 +1,7 @@
 """Cells of the tables of built-in kinds (k8s.io/kubernetes/pkg/printers/internalversion/printers.go).
 
-One function per table, from an object and the time to a row in the order of the headings. Pods, the longest, are in
-cells_pods.py.
+One function per table, from an object and the time to a row in the order of the headings. Pods and workloads, the
+longest, are in cells_pods.py and cells_workloads.py.
 """
 
 from __future__ import annotations
@@ -9,156 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from quartermaster.local.apiserver.ages import UNKNOWN, age, human
+from quartermaster.local.apiserver.ages import UNKNOWN, age
 from quartermaster.local.apiserver.cells_pods import pod
-from quartermaster.local.apiserver.codec import seconds_of
+from quartermaster.local.apiserver.cells_shared import (
+    NONE,
+    UNSET,
+    Row,
+    age_of,
+    dig,
+    labels_text,
+    name_of,
+    selector_text,
+)
+from quartermaster.local.apiserver.cells_workloads import (
+    cron_job,
+    daemon_set,
+    deployment,
+    job,
+    pod_template,
+    replica_set,
+    revision,
+    stateful_set,
+)
 from quartermaster.local.apiserver.errors import Json
-from quartermaster.local.apiserver.selectors import from_object, to_text
-
-Row = list[Any]
-NONE = "<none>"
-UNSET = "<unset>"
-
-
-def _name(value: Json) -> str:
-    name: str = value["metadata"]["name"]
-    return name
-
-
-def _age(value: Json, now: float) -> str:
-    return age(value["metadata"].get("creationTimestamp"), now)
-
-
-def _of(value: Any, *path: str, default: Any = None) -> Any:
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
-    return default if value is None else value
-
-
-def _labels(labels: Any) -> str:
-    return ",".join(f"{key}={text}" for key, text in sorted((labels or {}).items())) or NONE
-
-
-def _selector(selector: Any) -> str:
-    found = from_object(selector)
-    return to_text(found) or NONE if found is not None else NONE
-
-
-def _containers(template: Any) -> tuple[str, str]:
-    containers = _of(template, "spec", "containers", default=[])
-    names = ",".join(item.get("name", "") for item in containers)
-    return names, ",".join(item.get("image", "") for item in containers)
-
-
-def _template(value: Json) -> tuple[str, str]:
-    return _containers(_of(value, "spec", "template"))
-
-
-def _deployment(value: Json, now: float) -> Row:
-    wanted = _of(value, "spec", "replicas", default=0)
-    status = value.get("status", {})
-    return [
-        _name(value),
-        f"{status.get('readyReplicas', 0)}/{wanted}",
-        status.get("updatedReplicas", 0),
-        status.get("availableReplicas", 0),
-        _age(value, now),
-        *_template(value),
-        _selector(_of(value, "spec", "selector")),
-    ]
-
-
-def _replica_set(value: Json, now: float) -> Row:
-    status, selector = value.get("status", {}), _of(value, "spec", "selector")
-    return [
-        _name(value),
-        _of(value, "spec", "replicas", default=0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
-        _age(value, now),
-        *_template(value),
-        _selector(selector) if not _plain(selector) else _labels(selector),
-    ]
-
-
-def _plain(selector: Any) -> bool:
-    return isinstance(selector, dict) and all(isinstance(item, str) for item in selector.values())
-
-
-def _stateful_set(value: Json, now: float) -> Row:
-    ready = _of(value, "status", "readyReplicas", default=0)
-    return [_name(value), f"{ready}/{_of(value, 'spec', 'replicas', default=0)}", _age(value, now), *_template(value)]
-
-
-def _daemon_set(value: Json, now: float) -> Row:
-    status = value.get("status", {})
-    names = (
-        "desiredNumberScheduled",
-        "currentNumberScheduled",
-        "numberReady",
-        "updatedNumberScheduled",
-        "numberAvailable",
-    )
-    return [
-        _name(value),
-        *(status.get(name, 0) for name in names),
-        _labels(_of(value, "spec", "template", "spec", "nodeSelector")),
-        _age(value, now),
-        *_template(value),
-        _selector(_of(value, "spec", "selector")),
-    ]
-
-
-def _job(value: Json, now: float) -> Row:
-    spec, status = value.get("spec", {}), value.get("status", {})
-    succeeded = status.get("succeeded", 0)
-    if "completions" in spec:
-        completions = f"{succeeded}/{spec['completions']}"
-    else:
-        parallelism = spec.get("parallelism", 0)
-        completions = f"{succeeded}/1 of {parallelism}" if parallelism > 1 else f"{succeeded}/1"
-    started, done = seconds_of(status.get("startTime")), seconds_of(status.get("completionTime"))
-    duration = "" if started is None else human((done if done is not None else now) - started)
-    conditions = {item.get("type"): item.get("status") for item in status.get("conditions") or ()}
-    state = "Running"
-    for name, shown in (
-        ("Complete", "Complete"),
-        ("Failed", "Failed"),
-        ("Suspended", "Suspended"),
-        ("FailureTarget", "FailureTarget"),
-        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
-    ):
-        if conditions.get(name) == "True":
-            state = shown
-            break
-    else:
-        if value["metadata"].get("deletionTimestamp"):
-            state = "Terminating"
-    return [
-        _name(value),
-        state,
-        completions,
-        duration,
-        _age(value, now),
-        *_template(value),
-        _selector(spec.get("selector")),
-    ]
-
-
-def _cron_job(value: Json, now: float) -> Row:
-    spec, status = value.get("spec", {}), value.get("status", {})
-    last = status.get("lastScheduleTime")
-    return [
-        _name(value),
-        spec.get("schedule", ""),
-        spec.get("timeZone", NONE),
-        "True" if spec.get("suspend") else "False",
-        len(status.get("active") or ()),
-        age(last, now) if last else NONE,
-        _age(value, now),
-        *_containers(_of(spec, "jobTemplate", "spec", "template")),
-        _selector(_of(spec, "jobTemplate", "spec", "selector")),
-    ]
 
 
 def _service(value: Json, now: float) -> Row:
@@ -166,7 +39,7 @@ def _service(value: Json, now: float) -> Row:
     kind = spec.get("type", "ClusterIP")
     external = list(spec.get("externalIPs") or ())
     if kind == "LoadBalancer":
-        ingress = _of(value, "status", "loadBalancer", "ingress", default=[])
+        ingress = dig(value, "status", "loadBalancer", "ingress", default=[])
         found = [item.get("ip") or item.get("hostname", "") for item in ingress] + external
         shown = ",".join(found) or "<pending>"
     elif kind == "ExternalName":
@@ -180,13 +53,13 @@ def _service(value: Json, now: float) -> Row:
         for port in spec.get("ports") or ()
     )
     return [
-        _name(value),
+        name_of(value),
         kind,
         spec.get("clusterIP") or NONE,
         shown,
         ports or NONE,
-        _age(value, now),
-        _labels(spec.get("selector")),
+        age_of(value, now),
+        labels_text(spec.get("selector")),
     ]
 
 
@@ -196,7 +69,7 @@ def _node(value: Json, now: float) -> Row:
     ready = {"True": "Ready", "False": "NotReady"}.get(
         conditions.get("Ready", ""), "NotReady" if "Ready" in conditions else "Unknown"
     )
-    states = [ready, *(["SchedulingDisabled"] if _of(value, "spec", "unschedulable") else [])]
+    states = [ready, *(["SchedulingDisabled"] if dig(value, "spec", "unschedulable") else [])]
     roles = []
     for key, text in sorted((value["metadata"].get("labels") or {}).items()):
         if key.startswith("node-role.kubernetes.io/") and key != "node-role.kubernetes.io/":
@@ -206,10 +79,10 @@ def _node(value: Json, now: float) -> Row:
     info = status.get("nodeInfo", {})
     addresses = {item.get("type"): item.get("address") for item in reversed(status.get("addresses") or ())}
     return [
-        _name(value),
+        name_of(value),
         ",".join(states),
         ",".join(roles) or NONE,
-        _age(value, now),
+        age_of(value, now),
         info.get("kubeletVersion", ""),
         addresses.get("InternalIP", NONE),
         addresses.get("ExternalIP", NONE),
@@ -241,24 +114,24 @@ def _event(value: Json, now: float) -> Row:
         value.get("message", "").strip(),
         age(first, now),
         count,
-        _name(value),
+        name_of(value),
     ]
 
 
 def _phase(value: Json, now: float) -> Row:
-    return [_name(value), _of(value, "status", "phase", default=""), _age(value, now)]
+    return [name_of(value), dig(value, "status", "phase", default=""), age_of(value, now)]
 
 
 def _secret(value: Json, now: float) -> Row:
-    return [_name(value), value.get("type", ""), len(value.get("data") or ()), _age(value, now)]
+    return [name_of(value), value.get("type", ""), len(value.get("data") or ()), age_of(value, now)]
 
 
 def _config_map(value: Json, now: float) -> Row:
-    return [_name(value), len(value.get("data") or ()) + len(value.get("binaryData") or ()), _age(value, now)]
+    return [name_of(value), len(value.get("data") or ()) + len(value.get("binaryData") or ()), age_of(value, now)]
 
 
 def _name_age(value: Json, now: float) -> Row:
-    return [_name(value), _age(value, now)]
+    return [name_of(value), age_of(value, now)]
 
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
@@ -272,8 +145,8 @@ def _persistent_volume(value: Json, now: float) -> Row:
     spec, status, metadata = value.get("spec", {}), value.get("status", {}), value["metadata"]
     claim = spec.get("claimRef")
     return [
-        _name(value),
-        _of(spec, "capacity", "storage", default=""),
+        name_of(value),
+        dig(spec, "capacity", "storage", default=""),
         _modes(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy", ""),
         "Terminating" if metadata.get("deletionTimestamp") else status.get("phase", ""),
@@ -281,7 +154,7 @@ def _persistent_volume(value: Json, now: float) -> Row:
         spec.get("storageClassName", ""),
         spec.get("volumeAttributesClassName", UNSET),
         status.get("reason", ""),
-        _age(value, now),
+        age_of(value, now),
         spec.get("volumeMode", UNSET),
     ]
 
@@ -290,14 +163,14 @@ def _claim(value: Json, now: float) -> Row:
     spec, status, metadata = value.get("spec", {}), value.get("status", {}), value["metadata"]
     volume = spec.get("volumeName", "")
     return [
-        _name(value),
+        name_of(value),
         "Terminating" if metadata.get("deletionTimestamp") else status.get("phase", ""),
         volume,
-        _of(status, "capacity", "storage", default="") if volume else "",
+        dig(status, "capacity", "storage", default="") if volume else "",
         _modes(status.get("accessModes")) if volume else "",
         spec.get("storageClassName", ""),
         spec.get("volumeAttributesClassName", UNSET),
-        _age(value, now),
+        age_of(value, now),
         spec.get("volumeMode", UNSET),
     ]
 
@@ -305,11 +178,11 @@ def _claim(value: Json, now: float) -> Row:
 def _budget(value: Json, now: float) -> Row:
     spec = value.get("spec", {})
     return [
-        _name(value),
+        name_of(value),
         str(spec.get("minAvailable", "N/A")),
         str(spec.get("maxUnavailable", "N/A")),
-        _of(value, "status", "disruptionsAllowed", default=0),
-        _age(value, now),
+        dig(value, "status", "disruptionsAllowed", default=0),
+        age_of(value, now),
     ]
 
 
@@ -333,13 +206,13 @@ def _autoscaler(value: Json, now: float) -> Row:
                 f"{have.get('averageValue', UNKNOWN)}/{target.get('averageValue', target.get('value', UNKNOWN))}"
             )
     return [
-        _name(value),
+        name_of(value),
         f"{about.get('kind', '')}/{about.get('name', '')}",
         ", ".join(targets[:2]) + (f" + {len(targets) - 2} more..." if len(targets) > 2 else "") or NONE,
         str(spec.get("minReplicas", UNSET)),
         spec.get("maxReplicas", 0),
         status.get("currentReplicas", 0),
-        _age(value, now),
+        age_of(value, now),
     ]
 
 
@@ -348,16 +221,16 @@ def _ingress(value: Json, now: float) -> Row:
     hosts = [rule["host"] for rule in spec.get("rules") or () if rule.get("host")]
     addresses = [
         item.get("ip") or item.get("hostname", "")
-        for item in _of(value, "status", "loadBalancer", "ingress", default=[])
+        for item in dig(value, "status", "loadBalancer", "ingress", default=[])
     ]
     shown = ",".join(hosts[:3]) + (f" + {len(hosts) - 3} more..." if len(hosts) > 3 else "")
     return [
-        _name(value),
+        name_of(value),
         spec.get("ingressClassName", NONE),
         shown or "*",
         ",".join(addresses),
         "80, 443" if spec.get("tls") else "80",
-        _age(value, now),
+        age_of(value, now),
     ]
 
 
@@ -368,11 +241,11 @@ def _ingress_class(value: Json, now: float) -> Row:
     if about:
         group = f".{about['apiGroup']}" if about.get("apiGroup") else ""
         shown = f"{about.get('kind', '')}{group}/{about.get('name', '')}"
-    return [_name(value), spec.get("controller", ""), shown, _age(value, now)]
+    return [name_of(value), spec.get("controller", ""), shown, age_of(value, now)]
 
 
 def _network_policy(value: Json, now: float) -> Row:
-    return [_name(value), _selector(_of(value, "spec", "podSelector")), _age(value, now)]
+    return [name_of(value), selector_text(dig(value, "spec", "podSelector")), age_of(value, now)]
 
 
 def _binding(value: Json, now: float) -> Row:
@@ -384,9 +257,9 @@ def _binding(value: Json, now: float) -> Row:
             shown = f"{subject.get('namespace', '')}/{shown}"
         groups.setdefault(subject.get("kind", ""), []).append(shown)
     return [
-        _name(value),
+        name_of(value),
         f"{reference.get('kind', '')}/{reference.get('name', '')}",
-        _age(value, now),
+        age_of(value, now),
         *(", ".join(groups[kind]) for kind in ("User", "Group", "ServiceAccount")),
     ]
 
@@ -395,33 +268,33 @@ def _storage_class(value: Json, now: float) -> Row:
     annotations = value["metadata"].get("annotations") or {}
     default = annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
     return [
-        _name(value) + (" (default)" if default else ""),
+        name_of(value) + (" (default)" if default else ""),
         value.get("provisioner", ""),
         value.get("reclaimPolicy", "Delete"),
         value.get("volumeBindingMode", "Immediate"),
         bool(value.get("allowVolumeExpansion")),
-        _age(value, now),
+        age_of(value, now),
     ]
 
 
 def _lease(value: Json, now: float) -> Row:
-    return [_name(value), _of(value, "spec", "holderIdentity", default=""), _age(value, now)]
+    return [name_of(value), dig(value, "spec", "holderIdentity", default=""), age_of(value, now)]
 
 
 def _priority_class(value: Json, now: float) -> Row:
     policy = value.get("preemptionPolicy", "")
-    return [_name(value), value.get("value", 0), bool(value.get("globalDefault")), _age(value, now), policy]
+    return [name_of(value), value.get("value", 0), bool(value.get("globalDefault")), age_of(value, now), policy]
 
 
 def _runtime_class(value: Json, now: float) -> Row:
-    return [_name(value), value.get("handler", ""), _age(value, now)]
+    return [name_of(value), value.get("handler", ""), age_of(value, now)]
 
 
 def _endpoint_slice(value: Json, now: float) -> Row:
     ports = [str(port.get("port", "")) for port in value.get("ports") or ()]
     addresses = [address for endpoint in value.get("endpoints") or () for address in endpoint.get("addresses") or ()]
     shown = ",".join(addresses[:3]) + (f" + {len(addresses) - 3} more..." if len(addresses) > 3 else "")
-    return [_name(value), value.get("addressType", ""), ",".join(ports) or UNSET, shown or UNSET, _age(value, now)]
+    return [name_of(value), value.get("addressType", ""), ",".join(ports) or UNSET, shown or UNSET, age_of(value, now)]
 
 
 def _endpoints(value: Json, now: float) -> Row:
@@ -432,24 +305,24 @@ def _endpoints(value: Json, now: float) -> Row:
         for address in subset.get("addresses") or ()
     ]
     shown = ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "")
-    return [_name(value), shown or NONE, _age(value, now)]
+    return [name_of(value), shown or NONE, age_of(value, now)]
 
 
 def _quota(value: Json, now: float) -> Row:
-    hard, used = _of(value, "status", "hard", default={}), _of(value, "status", "used", default={})
+    hard, used = dig(value, "status", "hard", default={}), dig(value, "status", "used", default={})
     plain = [f"{key}: {used.get(key, '0')}/{hard[key]}" for key in sorted(hard) if "limits" not in key]
     limits = [f"{key}: {used.get(key, '0')}/{hard[key]}" for key in sorted(hard) if "limits" in key]
-    return [_name(value), ", ".join(plain), ", ".join(limits), _age(value, now)]
+    return [name_of(value), ", ".join(plain), ", ".join(limits), age_of(value, now)]
 
 
 def _webhook(value: Json, now: float) -> Row:
-    return [_name(value), len(value.get("webhooks") or ()), _age(value, now)]
+    return [name_of(value), len(value.get("webhooks") or ()), age_of(value, now)]
 
 
 def _policy(value: Json, now: float) -> Row:
-    kind = _of(value, "spec", "paramKind")
+    kind = dig(value, "spec", "paramKind")
     shown = f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET
-    return [_name(value), len(_of(value, "spec", "validations", default=[])), shown, _age(value, now)]
+    return [name_of(value), len(dig(value, "spec", "validations", default=[])), shown, age_of(value, now)]
 
 
 def _policy_binding(value: Json, now: float) -> Row:
@@ -462,22 +335,7 @@ def _policy_binding(value: Json, now: float) -> Row:
             if reference.get("namespace")
             else reference.get("name", "")
         )
-    return [_name(value), spec.get("policyName", ""), shown, _age(value, now)]
-
-
-def _pod_template(value: Json, now: float) -> Row:
-    del now
-    template = value.get("template", {})
-    return [_name(value), *_containers(template), _labels(_of(template, "metadata", "labels"))]
-
-
-def _revision(value: Json, now: float) -> Row:
-    owner = next((item for item in value["metadata"].get("ownerReferences") or () if item.get("controller")), None)
-    shown = NONE
-    if owner:
-        group = owner.get("apiVersion", "").rpartition("/")[0]
-        shown = f"{owner.get('kind', '').lower()}{'.' + group if group else ''}/{owner.get('name', '')}"
-    return [_name(value), shown, value.get("revision", 0), _age(value, now)]
+    return [name_of(value), spec.get("policyName", ""), shown, age_of(value, now)]
 
 
 def _resource_claim(value: Json, now: float) -> Row:
@@ -494,33 +352,33 @@ def _resource_claim(value: Json, now: float) -> Row:
             states.append("reserved")
         if status.get("deallocationRequested"):
             states.append("deallocation-requested")
-    return [_name(value), ",".join(states), _age(value, now)]
+    return [name_of(value), ",".join(states), age_of(value, now)]
 
 
 def _resource_slice(value: Json, now: float) -> Row:
     spec = value.get("spec", {})
     return [
-        _name(value),
+        name_of(value),
         spec.get("nodeName") or UNSET,
         spec.get("driver", ""),
-        _of(spec, "pool", "name", default=""),
-        _age(value, now),
+        dig(spec, "pool", "name", default=""),
+        age_of(value, now),
     ]
 
 
 CELLS: dict[str, Callable[[Json, float], Row]] = {
     "pods": pod,
-    "podtemplates": _pod_template,
+    "podtemplates": pod_template,
     "poddisruptionbudgets.policy": _budget,
-    "replicationcontrollers": _replica_set,
-    "replicasets.apps": _replica_set,
-    "daemonsets.apps": _daemon_set,
-    "jobs.batch": _job,
-    "cronjobs.batch": _cron_job,
+    "replicationcontrollers": replica_set,
+    "replicasets.apps": replica_set,
+    "daemonsets.apps": daemon_set,
+    "jobs.batch": job,
+    "cronjobs.batch": cron_job,
     "services": _service,
     "ingresses.networking.k8s.io": _ingress,
     "ingressclasses.networking.k8s.io": _ingress_class,
-    "statefulsets.apps": _stateful_set,
+    "statefulsets.apps": stateful_set,
     "endpoints": _endpoints,
     "nodes": _node,
     "events": _event,
@@ -529,7 +387,7 @@ CELLS: dict[str, Callable[[Json, float], Row]] = {
     "serviceaccounts": _name_age,
     "persistentvolumes": _persistent_volume,
     "persistentvolumeclaims": _claim,
-    "deployments.apps": _deployment,
+    "deployments.apps": deployment,
     "horizontalpodautoscalers.autoscaling": _autoscaler,
     "configmaps": _config_map,
     "networkpolicies.networking.k8s.io": _network_policy,
@@ -545,7 +403,7 @@ CELLS: dict[str, Callable[[Json, float], Row]] = {
     "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhook,
     "validatingadmissionpolicies.admissionregistration.k8s.io": _policy,
     "validatingadmissionpolicybindings.admissionregistration.k8s.io": _policy_binding,
-    "controllerrevisions.apps": _revision,
+    "controllerrevisions.apps": revision,
     "resourceclaims.resource.k8s.io": _resource_claim,
     "resourceclaimtemplates.resource.k8s.io": _name_age,
     "deviceclasses.resource.k8s.io": _name_age,

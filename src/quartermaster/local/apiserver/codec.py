@@ -110,10 +110,10 @@ def decode_yaml(raw: bytes) -> Any:
 
 
 def encode_yaml(value: Any) -> bytes:
-    """As the real server writes it: keys in order, one line per text, double quotes where quotes are needed."""
+    """As the real server writes it: keys in order, double quotes where quotes are needed."""
     import yaml  # noqa: PLC0415
 
-    text: str = yaml.dump(value, Dumper=_yaml_dumper(), width=math.inf, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_yaml_dumper(), allow_unicode=True)
     return text.encode()
 
 
@@ -158,7 +158,7 @@ def _yaml_dumper() -> Any:
 
     def text(dumper: Any, value: str) -> Any:
         plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
-        style = "|" if "\n" in value else None if plain else '"'
+        style = "|" if "\n" in value else None if plain and value.lower() not in ("y", "n") else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

@@ -101,7 +101,7 @@ def _untyped(config: Json, kind: Kind, problems: list[str]) -> ApiError:
 
 
 def _problems(value: Any, type_: Type, path: str) -> Iterator[str]:
-    """What does not fit the schema, in the order of the configuration."""
+    """What does not fit the schema, field by field."""
     if value is None or type_.shape == "any":
         return
     wanted: type[Any] | None = _SHAPES.get(type_.shape)
@@ -112,7 +112,7 @@ def _problems(value: Any, type_: Type, path: str) -> Iterator[str]:
     elif not isinstance(value, wanted):
         yield f"{path}: expected {'list' if wanted is list else 'map'}, got {_shown(value)}"
     elif isinstance(value, dict):
-        for key, item in value.items():
+        for key, item in sorted(value.items()):
             of, field = child(type_, key)
             if type_.shape == "struct" and field is None and not type_.preserve:
                 yield f"{path}.{key}: field not declared in schema"

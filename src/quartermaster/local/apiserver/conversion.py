@@ -1,6 +1,7 @@
 """Between versions of one resource.
 
-Custom resources convert as strategy ``None`` does: only apiVersion changes. Of the built-in kinds, two are served in
+Custom resources convert as strategy ``None`` does: only apiVersion changes. Those that only a webhook can convert are
+served in the version that is stored. Of the built-in kinds, two are served in
 two versions with different fields: events (core/v1 and events.k8s.io/v1) and autoscalers (autoscaling/v1 and v2).
 """
 
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from quartermaster.local.apiserver.codec import encode, load
-from quartermaster.local.apiserver.errors import Json
+from quartermaster.local.apiserver.errors import ApiError, Json
 from quartermaster.local.apiserver.kinds import Kind
 
+_NOT_ASKED = "conversion webhooks are not called by the local API; the version that is stored is served"
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 
 _EVENT_NAMES = {
@@ -27,9 +29,15 @@ _EVENT_NAMES = {
 
 
 def convert(value: Json, have: Kind, want: Kind) -> Json:
-    """`value` as another version of its resource; `value` is used up."""
+    """`value` as another version of its resource; `value` is used up.
+
+    Raises ApiError 500 where a webhook would have to be asked: no data is better than wrong data.
+    """
     if have.group == want.group and have.version == want.version:
         return value
+    if want.custom is not None and want.custom.by_webhook:
+        why = f"conversion webhook for {have.api_version}, Kind={have.kind} failed"
+        raise ApiError(500, "InternalError", f"Internal error occurred: {why}: {_NOT_ASKED}")
     step = _STEPS.get((have.gvk, want.gvk))
     if step is not None:
         value = step(value)

@@ -139,6 +139,7 @@ def kinds_of(definition: Json, cluster: Cluster) -> list[Kind]:
             has_status="status" in declared,
             deprecation=_deprecation(spec, version),
             preserve_unknown=bool(spec.get("preserveUnknownFields")),
+            by_webhook=(spec.get("conversion") or {}).get("strategy") == "Webhook",
         )
         found.append(
             Kind(

@@ -143,6 +143,8 @@ def _claim(value: Json) -> None:
 
 def _volume_object(value: Json) -> None:
     value["spec"].setdefault("persistentVolumeReclaimPolicy", "Retain")
+    if value["spec"].get("hostPath") is not None:
+        value["spec"]["hostPath"].setdefault("type", "")
     value["spec"].setdefault("volumeMode", "Filesystem")
 
 
@@ -326,7 +328,9 @@ _STEPS: dict[str, Callable[[Json], None]] = {
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
     "validatingadmissionpolicies.admissionregistration.k8s.io": _policy,
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": _policy,
     "validatingadmissionpolicybindings.admissionregistration.k8s.io": _policy_binding,
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": _policy_binding,
     "endpointslices.discovery.k8s.io": _endpoint_slice,
     "resourceclaims.resource.k8s.io": _claims,
     "resourceclaimtemplates.resource.k8s.io": _claim_template,

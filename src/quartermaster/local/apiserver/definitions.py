@@ -19,6 +19,7 @@ from quartermaster.local.apiserver.errors import (
     unsupported_value,
 )
 from quartermaster.local.apiserver.names import label_1035_problem, subdomain_problem
+from quartermaster.local.apiserver.structurality import structural_problems
 
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
@@ -71,7 +72,7 @@ def _spec(spec: Json) -> Iterator[Cause]:
         yield invalid_value("spec.versions", _internal(versions), why)
     yield from _names(spec.get("names") or {})
     if "schema" in shared:
-        yield from _structural(_schema(versions[0]), "spec.validation.openAPIV3Schema")
+        yield from structural_problems(_schema(versions[0]), "spec.validation.openAPIV3Schema")
     if "additionalPrinterColumns" in shared:
         yield from _columns(versions[0]["additionalPrinterColumns"], "spec.additionalPrinterColumns")
     yield from _conversion(spec.get("conversion") or {})
@@ -169,7 +170,7 @@ def _version(version: Json, path: str, *, shared: set[str]) -> Iterator[Cause]:
     elif warning == "":
         yield invalid_value(f"{path}.deprecationWarning", warning, "must not be an empty string")
     if _schema(version) is not None and "schema" not in shared:
-        yield from _structural(_schema(version), f"{path}.schema.openAPIV3Schema")
+        yield from structural_problems(_schema(version), f"{path}.schema.openAPIV3Schema")
     if "additionalPrinterColumns" not in shared:
         yield from _columns(version.get("additionalPrinterColumns") or (), f"{path}.additionalPrinterColumns")
 
@@ -186,7 +187,7 @@ def _columns(columns: Sequence[Json], path: str) -> Iterator[Cause]:
         if column.get("format") and column["format"] not in _COLUMN_FORMATS:
             yield invalid_value(f"{at}.format", column["format"], f"must be one of {','.join(_COLUMN_FORMATS)}")
         if not column.get("jsonPath"):
-            yield required(f"{at}.jsonPath")
+            yield required(f"{at}.JSONPath")
 
 
 def _names(names: Json) -> Iterator[Cause]:
@@ -233,42 +234,3 @@ def _conversion(conversion: Json) -> Iterator[Cause]:
     elif not any(version in _REVIEWS for version in reviews):
         why = f"must include at least one of {', '.join(_REVIEWS)}"
         yield invalid_value(f"{path}.conversionReviewVersions", reviews, why)
-
-
-def _structural(schema: Any, path: str) -> list[Cause]:
-    """Where a schema is not structural."""
-    return sorted(_problems(schema, path, "root"), key=lambda cause: f"{cause.field}: {cause.message}")
-
-
-_EMPTY = {
-    "root": "must not be empty at the root",
-    "field": "must not be empty for specified object fields",
-    "item": "must not be empty for specified array items",
-}
-
-
-def _problems(schema: Any, path: str, level: str) -> Iterator[Cause]:
-    if not isinstance(schema, dict):
-        return
-    kind = schema.get("type")
-    free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
-    if not kind and (level == "root" or not free):
-        yield required(f"{path}.type", _EMPTY[level])
-    elif level == "root" and kind != "object":
-        yield invalid_value(f"{path}.type", kind, "must be object at the root")
-    if kind == "array" and not isinstance(schema.get("items"), dict):
-        yield required(f"{path}.items", "must be specified")
-    if schema.get("uniqueItems"):
-        why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        yield forbidden_value(f"{path}.uniqueItems", why)
-    yield from _problems(schema.get("items"), f"{path}.items", "item")
-    for name, inner in (schema.get("properties") or {}).items():
-        yield from _problems(inner, f"{path}.properties[{name}]", "field")
-    more = schema.get("additionalProperties")
-    if isinstance(more, dict):
-        if level == "root":
-            yield forbidden_value(f"{path}.additionalProperties", "must not be used at the root")
-        if schema.get("properties"):
-            why = "additionalProperties and properties are mutual exclusive"
-            yield forbidden_value(f"{path}.additionalProperties", why)
-        yield from _problems(more, f"{path}.additionalProperties", "field")

@@ -102,8 +102,13 @@ def qualified(resource: str, group: str) -> str:
     return f"{resource}.{group}" if group else resource
 
 
+_CALLED = {"componentstatuses": "componentstatus"}
+"""What the real server calls a resource when there is none, where that is not its name."""
+
+
 def not_found(resource: str, group: str, name: str) -> ApiError:
     """404 for one object."""
+    resource = _CALLED.get(resource, resource)
     return ApiError(
         404, "NotFound", f'{qualified(resource, group)} "{name}" not found', details=_details(resource, group, name)
     )

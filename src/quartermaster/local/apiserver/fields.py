@@ -105,7 +105,7 @@ class FieldMatch:
             elif path in paths:
                 self.clauses.append((paths.index(path), clause.value, clause.equal))
             else:
-                raise bad_request(_unsupported(kind, clause.path))
+                raise bad_request(_unsupported(kind, clause))
 
     @property
     def name(self) -> str | None:
@@ -125,9 +125,13 @@ class FieldMatch:
         return all((fields[index] == value) is equal for index, value, equal in self.clauses)
 
 
-def _unsupported(kind: Kind, path: str) -> str:
-    if kind.table == "resourceslices.resource.k8s.io":
-        return f"field label not supported for {kind.api_version}, Kind={kind.kind}: {path}"
-    if kind.custom is not None or kind.table in SELECTABLE:
-        return f"field label not supported: {path}"
-    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+_SAID_OTHERWISE = {
+    "jobs.batch": 'field label "{}" not supported for Job',
+    "resourceslices.resource.k8s.io": "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {}",
+}
+
+
+def _unsupported(kind: Kind, wrong: FieldClause) -> str:
+    if kind.custom is None and kind.table not in SELECTABLE:
+        return f'"{wrong.path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    return _SAID_OTHERWISE.get(kind.table, "field label not supported: {}").format(wrong.path)

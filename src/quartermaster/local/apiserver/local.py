@@ -18,6 +18,7 @@ from quartermaster.local.apiserver.crds import install as install_definitions
 from quartermaster.local.apiserver.expiring import EventExpiry
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import Identity, identity, write_kubeconfig
+from quartermaster.local.apiserver.mutating_policies import MutatingPolicies
 from quartermaster.local.apiserver.persistence import Database, store_on
 from quartermaster.local.apiserver.policies import Policies
 from quartermaster.local.apiserver.quota import install as install_quota
@@ -64,7 +65,7 @@ class LocalApi:
         install_quota(self.server.admission, cluster, counting=controllers)
         EventExpiry(cluster).install(self.server.admission)
         webhooks = Webhooks(cluster, resolve)
-        self.server.admission.mutating.append(webhooks.mutate)
+        self.server.admission.mutating += [MutatingPolicies(cluster).mutate, webhooks.mutate]
         self.server.admission.validating = [
             Policies(cluster).check,
             webhooks.validate,

@@ -146,7 +146,8 @@ def record_own_status(value: Json, old: Json, *, type_: Type, now: str) -> None:
 def _entry(  # noqa: PLR0917  # the fields of an entry, in their order
     manager: str, operation: str, api_version: str, time: str, fields: Trie, subresource: str = ""
 ) -> Json:
-    entry: Json = {"manager": manager, "operation": operation, "apiVersion": api_version, "time": time}
+    entry: Json = {"manager": manager, "operation": operation, "apiVersion": api_version}
+    entry |= {"time": time} if time else {}
     entry |= {"fieldsType": "FieldsV1", "fieldsV1": fields}
     return entry | ({"subresource": subresource} if subresource else {})
 
@@ -185,7 +186,10 @@ def apply(
     entries = list((live or {}).get("metadata", {}).get("managedFields") or ())
     if live is not None and not entries:
         # Whoever wrote before is not known by name, but what was written is somebody's.
-        entries = [_entry(_BEFORE, "Update", api_version, now, _without_ignored(fields_of(live, type_)))]
+        written = _without_ignored(compare({}, live, type_)[0])
+        if own_status:
+            written.pop("f:status", None)
+        entries = [_entry(_BEFORE, "Update", api_version, now, written)] if written else []
     wanted = _without_ignored(fields_of(config, type_))
     if own_status:
         wanted.pop("f:spec" if subresource == "status" else "f:status", None)
@@ -213,9 +217,8 @@ def apply(
     if conflicts and not force:
         raise conflict_of(conflicts)
     if wanted:
-        same = mine is not None and wanted == last and not changed and not removed
-        written = mine.get("time", now) if mine is not None and same else now
-        kept.append(_entry(manager, "Apply", api_version, written, wanted, subresource))
+        told = now if changed or removed else (mine or {}).get("time", "")
+        kept.append(_entry(manager, "Apply", api_version, told, wanted, subresource))
     merged.setdefault("metadata", {})["managedFields"] = _capped(kept)
     return merged
 

@@ -59,6 +59,8 @@ def accepted(header: str, *, custom: bool = False, stream: bool = False, many: b
     """
     if not header:
         return PLAIN
+    if not custom and not any(media == "*/*" or media in OFFERED for media, _, _ in clauses(header)):
+        raise unavailable(STREAMED if many or stream else OFFERED)  # the router knows no "application/*"
     binary: tuple[Form, float] | None = None
     for media, named, quality in clauses(header):
         for offered in OFFERED:
@@ -74,8 +76,6 @@ def accepted(header: str, *, custom: bool = False, stream: bool = False, many: b
             binary = binary or (form, quality)
     if binary is not None:
         return binary[0]
-    if not custom and not any(media == "*/*" or media in OFFERED for media, _, _ in clauses(header)):
-        raise unavailable(STREAMED if many or stream else OFFERED)
     raise not_acceptable(STREAMED[-2:] if stream else OFFERED)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.local.apiserver.codec import seconds_of, timestamp
 from quartermaster.local.apiserver.errors import Json
+from quartermaster.local.apiserver.gotime import read_time
 from quartermaster.local.apiserver.quantity import canonical
 from quartermaster.local.apiserver.schemas import Type
 
@@ -123,6 +123,23 @@ def fill(value: Json, type_: Type) -> None:
                     fill(part, of.element)
 
 
+def settle(value: Json, type_: Type) -> None:
+    """What is stored does not tell an empty list or map from none, where one is always written: null it is."""
+    for key, zero in type_.zeros():
+        if zero is None and not value.get(key):
+            value[key] = None
+    for key, of, _ in type_.inner():
+        item = value.get(key)
+        if not item:
+            continue
+        if of.shape == "struct":
+            settle(item, of)
+        elif of.element is not None:
+            for part in item if isinstance(item, list) else item.values():
+                if part is not None:
+                    settle(part, of.element)
+
+
 def _value(item: Any, type_: Type, path: str, unknown: list[str]) -> Any:
     shape = type_.shape
     if shape == "struct":
@@ -187,8 +204,8 @@ def _scalar(item: Any, shape: str, path: str) -> Any:
             raise Mismatch(path, json_type(item), "intstr.IntOrString")
     elif shape == "quantity":
         return _quantity(item, path)
-    elif shape == "time":
-        return _time(item, path)
+    elif shape in ("time", "micro-time"):
+        return _time(item, path, micro=shape == "micro-time")
     elif shape in _TEXT and kind is not str:
         raise Mismatch(path, json_type(item), "string")
     return item
@@ -204,12 +221,13 @@ def _quantity(item: Any, path: str) -> str:
         raise Mismatch(path, "", str(wrong)) from None
 
 
-def _time(item: Any, path: str) -> str:
-    seconds = seconds_of(item)
-    if seconds is None:
-        raise Mismatch(path, json_type(item), "time.Time")
-    text: str = item
-    return text if text.endswith("Z") else timestamp(seconds)
+def _time(item: Any, path: str, *, micro: bool) -> str:
+    if not isinstance(item, str):
+        raise Mismatch(path, "", f"json: cannot unmarshal {json_type(item)} into Go value of type string")
+    try:
+        return read_time(item, micro=micro)
+    except ValueError as wrong:
+        raise Mismatch(path, "", str(wrong)) from None
 
 
 def json_type(value: Any) -> str:

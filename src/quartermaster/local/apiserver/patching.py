@@ -86,6 +86,10 @@ class Patch:
             self.warnings = self._decoded(result)
         except Undecodable as wrong:
             raise self._refused(decode(before), wrong) from None
+        if not (result.get("metadata") or {}).get("name"):
+            name = decode(before)["metadata"]["name"]
+            why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            raise bad_request(why)
         return result
 
     def _applied(self, live: Json, body: Any) -> Json:
@@ -102,9 +106,14 @@ class Patch:
     def _decoded(self, result: Json) -> list[str]:
         kind = self.kind
         said = (str(result.get("apiVersion") or ""), str(result.get("kind") or ""))
-        if kind.custom is None and said != (kind.api_version, kind.kind):
+        if self.media == STRATEGIC_PATCH:
+            result["apiVersion"], result["kind"] = kind.api_version, kind.kind  # it patches fields of a struct
+        elif kind.custom is None and said != (kind.api_version, kind.kind):
             other = self.other(*said)
-            if other is not None and other.custom is None:
+            if other is None:
+                why = f'no kind "{said[1]}" is registered for version "{said[0]}" in scheme "pkg/runtime/scheme.go:111"'
+                raise Undecodable(kind.kind, kind.version, why)
+            if other.custom is None:
                 check_bytes(result, other)
                 self.decode(other, result, [])
             typed(result, kind.kind, kind.api_version)

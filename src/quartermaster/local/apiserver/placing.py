@@ -78,6 +78,10 @@ def _pending(value: Json, cluster: Cluster) -> None:
     value["status"] |= {"phase": "Pending"}
 
 
+def _new_volume(value: Json, cluster: Cluster) -> None:
+    value["status"] |= {"phase": "Pending", "lastPhaseTransitionTime": cluster.now()}
+
+
 def _budget(value: Json, cluster: Cluster) -> None:
     del cluster
     names = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
@@ -89,6 +93,6 @@ _NEW: dict[str, Callable[[Json, Cluster], None]] = {
     "namespaces": _new_namespace,
     "jobs.batch": _job_selector,
     "persistentvolumeclaims": _pending,
-    "persistentvolumes": _pending,
+    "persistentvolumes": _new_volume,
     "poddisruptionbudgets.policy": _budget,
 }

@@ -178,6 +178,7 @@ async def watch(
     """
     wanted = Filter.of(view.kind, namespace, options)
     table = cluster.store.table(view.kind.table)
+    view.check()
     now = cluster.store.revision
     start = options.revision or 0
     wanted.after = start

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quartermaster.local.apiserver.errors import ApiError, Json, conflict, invalid, invalid_value
+from quartermaster.local.apiserver.errors import ApiError, Json, invalid, invalid_value
 from quartermaster.local.apiserver.fieldsets import Trie, difference
 from quartermaster.local.apiserver.kinds import Kind
 from quartermaster.local.apiserver.selectors import from_object, to_text
@@ -81,16 +81,13 @@ def owned_scale_of(kind: Kind, value: Json) -> Json:
 
 
 def set_scale(kind: Kind, value: Json, scale: Json) -> Json:
-    """The object with the replicas of a Scale, and with their owners; raises ApiError 409 or 422."""
+    """The object with the replicas of a Scale, and with their owners; raises ApiError 422."""
     spec_path, _, _ = _paths(kind)
     said, metadata = scale.get("metadata") or {}, value["metadata"]
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid("Scale", "autoscaling", metadata["name"], [cause])
-    if said.get("uid") and said["uid"] != metadata["uid"]:
-        why = f"Precondition failed: UID in precondition: {said['uid']}, UID in object meta: {metadata['uid']}"
-        raise conflict(f"{kind.plural}/scale", kind.group, metadata["name"], why)
     parts = spec_path.strip(".").split(".")
     inner = value
     for part in parts[:-1]:

@@ -48,8 +48,7 @@ class _Result:
     checks: int = 0
 
     def take(self, other: _Result) -> None:
-        known = {cause.message for cause in self.causes}
-        self.causes += [cause for cause in other.causes if cause.message not in known]
+        self.causes += [cause for cause in other.causes if cause not in self.causes]
         self.checks += other.checks
 
 
@@ -119,6 +118,10 @@ def _bad(path: str, value: Any, text: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: {path} in body {text}", _name(path))
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def _whole(path: str, text: str) -> Cause:
     """Of a schema as a whole: the real server names the place only in the text."""
     return Cause("FieldValueInvalid", f'Invalid value: "": "{path}" {text}', "")
@@ -176,7 +179,7 @@ def _junctors(value: Any, schema: Json, path: str, old: Any) -> _Result:
 def _string(value: str, schema: Json, path: str) -> Iterator[Cause]:
     """The first thing that is wrong, and the format."""
     if len(value) > schema.get("maxLength", len(value)):
-        text = f"Too long: may not be more than {schema['maxLength']} bytes"
+        text = f"Too long: may not be more than {_many(schema['maxLength'], 'byte')}"
         yield Cause("FieldValueTooLong", text, _name(path))
     elif len(value) < schema.get("minLength", 0):
         yield _bad(path, value, f"should be at least {schema['minLength']} chars long")
@@ -186,7 +189,8 @@ def _string(value: str, schema: Json, path: str) -> Iterator[Cause]:
             yield _bad(path, value, f"should match '{schema['pattern']}'")
     known = _FORMATS.get(str(schema.get("format", "")).replace("-", ""))
     if known is not None and not known(value):
-        yield _bad(path, value, f"must be of type {schema['format']}: {shown(value)}")
+        text = f"Invalid value: {shown(value)}: {path} in body must be of type {schema['format']}: {shown(value)}"
+        yield Cause("FieldValueTypeInvalid", text, _name(path))
 
 
 @lru_cache(maxsize=1024)
@@ -210,7 +214,8 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 def _number(value: float, schema: Json, path: str) -> Iterator[Cause]:
     if schema.get("type") == "integer" and schema.get("format") == "int32" and not -(1 << 31) <= value < 1 << 31:
-        yield _whole(path, f"must be of type int32: {shown(value)}")
+        text = f'Invalid value: "": Checked value must be of type integer with format int32 in {path}'
+        yield Cause("FieldValueInvalid", text, "")
     step, low, high = schema.get("multipleOf"), schema.get("minimum"), schema.get("maximum")
     if step and value % step:
         yield _bad(path, value, f"should be a multiple of {step}")
@@ -233,7 +238,7 @@ def _list(value: list[Any], schema: Json, path: str, old: Any) -> _Result:
     if len(value) < schema.get("minItems", 0):
         result.causes.append(_bad(path, len(value), f"should have at least {schema['minItems']} items"))
     if len(value) > schema.get("maxItems", len(value)):
-        text = f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
+        text = f"Too many: {len(value)}: must have at most {_many(schema['maxItems'], 'item')}"
         result.causes.append(Cause("FieldValueTooMany", text, _name(path)))
     if schema.get("uniqueItems") and len({encode(item) for item in value}) < len(value):
         text = f'Invalid value: "": {path} in body shouldn\'t contain duplicates'
@@ -259,7 +264,7 @@ def _object(value: Json, schema: Json, path: str, old: Any) -> _Result:
     if len(value) < schema.get("minProperties", 0):
         result.causes.append(_bad(path, len(value), f"should have at least {schema['minProperties']} properties"))
     if len(value) > schema.get("maxProperties", len(value)):
-        text = f"Too many: {len(value)}: must have at most {schema['maxProperties']} items"
+        text = f"Too many: {len(value)}: must have at most {_many(schema['maxProperties'], 'item')}"
         result.causes.append(Cause("FieldValueTooMany", text, _name(path)))
     properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
     if isinstance(more, dict):

@@ -22,7 +22,7 @@ _SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "int-or-string",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time",
-    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "time",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "micro-time",
 }
 
 
@@ -45,11 +45,17 @@ class Field:
     """Zero is the same as absent."""
     required: bool = False
     default: Any = None
+    """What stands where nothing is said, unless that is its zero."""
+    zero_default: bool = False
+    """Whether its default is its zero: an item of a list by keys may leave it out."""
 
 
 @dataclass(slots=True, eq=False)
 class Type:
-    """`shape`: struct, map, list, string, bytes, integer, number, boolean, quantity, int-or-string, time, any."""
+    """What a value is.
+
+    `shape`: struct, map, list, string, bytes, integer, number, boolean, quantity, int-or-string, time, micro-time, any.
+    """
 
     shape: str
     name: str = ""
@@ -162,8 +168,12 @@ class Schemas:
             made.keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
             made.atomic = schema.get("x-kubernetes-list-type", "atomic") == "atomic"
             if made.keys and made.element.shape == "struct":
-                defaults = {key: made.element.fields[key].default for key in made.keys if key in made.element.fields}
-                made.key_defaults = {key: value for key, value in defaults.items() if value is not None}
+                for key in made.keys:
+                    field = made.element.fields.get(key)
+                    if field is not None and field.zero_default:
+                        made.key_defaults[key] = ZEROS[field.type.shape]
+                    elif field is not None and field.default is not None:
+                        made.key_defaults[key] = field.default
         elif schema.get("properties"):
             made.shape = "struct"
             required = schema.get("required", ())
@@ -179,6 +189,7 @@ class Schemas:
                     always=key in always,
                     required=key in required,
                     default=default if default not in ({}, "", 0, None) else None,
+                    zero_default=default in ("", 0) and default is not False,
                 )
         elif "additionalProperties" in schema:
             made.shape = "map"

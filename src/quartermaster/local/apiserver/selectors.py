@@ -92,7 +92,7 @@ class _Parser:
         key = self._name(self.take())
         if problem := "; ".join(key_problems(key)):
             raise _unparsable(f'<nil>: Invalid value: "{key}": {problem}')
-        if self.next in ("", ","):
+        if negated or self.next in ("", ","):
             return Requirement(key, "absent" if negated else "exists")
         operator = self.take()
         if operator in ("in", "notin"):

@@ -133,6 +133,12 @@ def _address(value: Json, cluster: Cluster, *, dry_run: bool) -> None:
     if spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None":
         return
     said = spec.get("clusterIP", "")
+    if said and not _is_address(said):
+        why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        raise _refused(value, "spec.clusterIPs[0]", said, why)
+    if spec["ipFamilyPolicy"] == "RequireDualStack":
+        why = "this cluster is not configured for dual-stack services"
+        raise _refused(value, "spec.ipFamilyPolicy", spec["ipFamilyPolicy"], why)
     used = {record.fields[0] for record in cluster.store.table("services").records()}
     if said:
         problem = "provided IP is already allocated" if said in used else _range_problem(said)
@@ -150,11 +156,16 @@ def _address(value: Json, cluster: Cluster, *, dry_run: bool) -> None:
     spec.setdefault("clusterIPs", [said])
 
 
-def _range_problem(text: str) -> str:
+def _is_address(text: str) -> bool:
     try:
-        inside = ipaddress.ip_address(text) in _RANGE
+        ipaddress.ip_address(text)
     except ValueError:
-        return ""  # that is for validation to say
+        return False
+    return True
+
+
+def _range_problem(text: str) -> str:
+    inside = ipaddress.ip_address(text) in _RANGE
     return "" if inside else "the provided network does not match the current range"
 
 

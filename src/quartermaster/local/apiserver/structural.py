@@ -34,9 +34,12 @@ class Custom:
         has_status: bool = False,
         preserve_unknown: bool = False,
         deprecation: str = "",
+        by_webhook: bool = False,
     ) -> None:
         self.published = schema
         self.storage = storage
+        self.by_webhook = by_webhook
+        """Whether only a webhook can make another version of an object: ours are not asked."""
         self.deprecation = deprecation
         self.selectable = selectable
         self.scale = scale

@@ -104,13 +104,14 @@ class Subresources:
         if call.verb == "get":
             return self._answers.sent(call, encode(checked_scale_of(kind, value)))
         target = call.target("scale")
-        applied = bodies.media_type(call.request) == APPLY_PATCH
+        applied, uid = bodies.media_type(call.request) == APPLY_PATCH, ""
         if applied:
             change: Callable[[Json], Json] = self._objects.applied(call, target, SCALE)
         elif call.verb == "update":
             sent = bodies.read_object(call.request, self._protobuf, SCALE)
             self._writer.decode(SCALE, sent, bodies.repeated_fields(call.request), target.options.validation)
             change = lambda _: load(encode(sent))  # noqa: E731  # one of three
+            uid = str((sent.get("metadata") or {}).get("uid") or "")
         else:
             change = self._objects.patch_of(call, target, SCALE)
 
@@ -121,7 +122,7 @@ class Subresources:
                 self._writer.own(target, SCALE, wanted, before, self._cluster.now())
             return set_scale(kind, live, wanted)
 
-        written = await self._writer.update(target, scaled, applied=True)
+        written = await self._writer.update(target, scaled, applied=True, uid=uid)
         after = load(written.record.raw) if written.record is not None else written.value
         assert after is not None, "a write gives a record or, when dry, a value"
         return self._answers.sent(call, encode(scale_of(kind, after)))

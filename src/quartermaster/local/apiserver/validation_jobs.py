@@ -21,7 +21,7 @@ def job(value: Json) -> Causes:
     causes: Causes = []
     selector = from_object(spec.get("selector"))
     template = spec.get("template", {})
-    labels = template.get("metadata", {}).get("labels") or {}
+    labels = dict(sorted((template.get("metadata", {}).get("labels") or {}).items()))
     if selector is not None and not spec.get("manualSelector"):
         said = (metadata.get("uid", ""), metadata.get("name", ""))
         own = dict(zip(_OWN_LABELS, (*said, *said), strict=True))
@@ -85,11 +85,14 @@ def changed_job(value: Json, old: Json) -> Causes:
     if spec == before:
         return []
     causes = job(value)
-    elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
-    names = ("selector",) if elastic else ("completions", "selector")
-    for name in names:
-        if spec.get(name) != before.get(name):
-            causes.append(invalid_value(f"spec.{name}", spec.get(name), "field is immutable"))
+    if spec.get("completions") != before.get("completions"):
+        if spec.get("completionMode") != "Indexed":
+            causes.append(invalid_value("spec.completions", spec.get("completions"), "field is immutable"))
+        elif spec.get("completions") not in (None, spec.get("parallelism")):
+            why = "can only be modified in tandem with spec.parallelism"
+            causes.append(invalid_value("spec.completions", spec["completions"], why))
+    if spec.get("selector") != before.get("selector"):
+        causes.append(invalid_value("spec.selector", spec.get("selector"), "field is immutable"))
     if spec.get("template") != before.get("template") and not before.get("suspend"):
         causes.append(invalid_value("spec.template", spec.get("template"), "field is immutable"))
     causes += [

@@ -92,6 +92,32 @@ def labels_causes(labels: Json, path: str) -> Causes:
     return causes
 
 
+def selector_causes(selector: Json | None, path: str) -> Causes:
+    """Of a selector of labels."""
+    if selector is None:
+        return []
+    causes = labels_causes(selector.get("matchLabels") or {}, f"{path}.matchLabels")
+    for index, clause in enumerate(selector.get("matchExpressions") or ()):
+        at, operator, values = (
+            f"{path}.matchExpressions[{index}]",
+            clause.get("operator", ""),
+            clause.get("values") or (),
+        )
+        if operator in ("In", "NotIn"):
+            if not values:
+                causes.append(required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator not in ("Exists", "DoesNotExist"):
+            causes.append(invalid_value(f"{at}.operator", operator, "not a valid selector operator"))
+        elif values:
+            why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            causes.append(forbidden_value(f"{at}.values", why))
+        key = clause.get("key", "")
+        causes += [invalid_value(f"{at}.key", key, text) for text in key_problems(key)]
+        for place, value in enumerate(values):
+            causes += [invalid_value(f"{at}.values[{place}]", value, text) for text in value_problems(value)]
+    return causes
+
+
 def _common(metadata: Json) -> Causes:
     causes = labels_causes(metadata.get("labels") or {}, "metadata.labels")
     annotations = metadata.get("annotations") or {}
@@ -139,4 +165,4 @@ def _managers(metadata: Json) -> Causes:
     return causes
 
 
-__all__ = ["Causes", "changed_metadata", "labels_causes", "new_metadata", "own_finalizers"]
+__all__ = ["Causes", "changed_metadata", "labels_causes", "new_metadata", "own_finalizers", "selector_causes"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Iterable
+
 from quartermaster.local.apiserver.errors import (
     Cause,
     Json,
@@ -11,7 +15,7 @@ from quartermaster.local.apiserver.errors import (
     required,
     unsupported_value,
 )
-from quartermaster.local.apiserver.names import key_problems, label_problems
+from quartermaster.local.apiserver.names import key_problems, label_problems, subdomain_problems
 from quartermaster.local.apiserver.quantity import parse
 from quartermaster.local.apiserver.validation_metadata import Causes, labels_causes
 
@@ -24,25 +28,14 @@ _MUTABLE = (
 
 def pod_spec(spec: Json, path: str) -> Causes:
     """Of pods and of templates."""
-    causes: Causes = []
-    containers = spec.get("containers")
-    if not containers:
+    causes = _volumes(spec.get("volumes") or (), f"{path}.volumes")
+    if not spec.get("containers"):
         causes.append(required(f"{path}.containers"))
     names: set[str] = set()
     volumes = {volume.get("name", "") for volume in spec.get("volumes") or ()}
-    for group in ("initContainers", "containers"):
+    for group in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(group) or ()):
             causes += _container(container, f"{path}.{group}[{index}]", names, volumes)
-    seen: set[str] = set()
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        name = volume.get("name", "")
-        at = f"{path}.volumes[{index}].name"
-        if not name:
-            causes.append(required(at))
-        causes += [invalid_value(at, name, text) for text in (label_problems(name) if name else ())]
-        if name and name in seen:
-            causes.append(duplicate_value(at, name))
-        seen.add(name)
     policy = spec.get("restartPolicy", "Always")
     if policy not in ("Always", "OnFailure", "Never"):
         causes.append(unsupported_value(f"{path}.restartPolicy", policy, ("Always", "OnFailure", "Never")))
@@ -50,22 +43,38 @@ def pod_spec(spec: Json, path: str) -> Causes:
     known = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
     if dns not in known:
         causes.append(unsupported_value(f"{path}.dnsPolicy", dns, known))
-    grace = spec.get("terminationGracePeriodSeconds", 30)
-    if grace < 0:
-        causes.append(
-            invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
-        )
+    if spec.get("nodeSelector"):
+        causes += labels_causes(spec["nodeSelector"], f"{path}.nodeSelector")
+    if spec.get("affinity"):
+        causes += _affinity(spec["affinity"], f"{path}.affinity")
+    for name in ("serviceAccountName", "nodeName", "priorityClassName"):
+        text = spec.get(name) or ""
+        causes += [invalid_value(f"{path}.{name}", text, why) for why in (subdomain_problems(text) if text else ())]
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2147483647:
         causes.append(
             invalid_value(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
         )
-    if spec.get("nodeSelector"):
-        causes += labels_causes(spec["nodeSelector"], f"{path}.nodeSelector")
-    if spec.get("affinity"):
-        causes += _affinity(spec["affinity"], f"{path}.affinity")
+    for name in ("hostname", "subdomain"):
+        text = spec.get(name) or ""
+        causes += [invalid_value(f"{path}.{name}", text, why) for why in (label_problems(text) if text else ())]
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         causes += _toleration(toleration, f"{path}.tolerations[{index}]")
+    return causes
+
+
+def _volumes(volumes: Iterable[Json], path: str) -> Causes:
+    causes: Causes = []
+    seen: set[str] = set()
+    for index, volume in enumerate(volumes):
+        name, at = volume.get("name", ""), f"{path}[{index}].name"
+        if not name:
+            causes.append(required(at))
+        elif problems := label_problems(name):
+            causes += [invalid_value(at, name, text) for text in problems]
+        elif name in seen:
+            causes.append(duplicate_value(at, name))
+        seen.add(name)
     return causes
 
 
@@ -75,35 +84,35 @@ def _container(container: Json, path: str, names: set[str], volumes: set[str]) -
     if not name:
         causes.append(required(f"{path}.name"))
     causes += [invalid_value(f"{path}.name", name, text) for text in (label_problems(name) if name else ())]
-    if name and name in names:
-        causes.append(duplicate_value(f"{path}.name", name))
-    names.add(name)
     if not container.get("image"):
         causes.append(required(f"{path}.image"))
-    pull = container.get("imagePullPolicy", "Always")
-    if pull not in ("Always", "IfNotPresent", "Never"):
-        causes.append(unsupported_value(f"{path}.imagePullPolicy", pull, ("Always", "IfNotPresent", "Never")))
     for index, port in enumerate(container.get("ports") or ()):
-        number = port.get("containerPort", 0)
-        if not 0 < number < 65536:
-            causes.append(
-                invalid_value(f"{path}.ports[{index}].containerPort", number, "must be between 1 and 65535, inclusive")
-            )
+        number, at = port.get("containerPort", 0), f"{path}.ports[{index}].containerPort"
+        if not number:
+            causes.append(required(at))
+        elif not 0 < number < 65536:
+            causes.append(invalid_value(at, number, "must be between 1 and 65535, inclusive"))
+        if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
+            at = f"{path}.ports[{index}].protocol"
+            causes.append(unsupported_value(at, port.get("protocol"), ("SCTP", "TCP", "UDP")))
     for index, variable in enumerate(container.get("env") or ()):
         if not variable.get("name"):
             causes.append(required(f"{path}.env[{index}].name"))
     for index, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount.get("name", "") not in volumes:
-            causes.append(
-                Cause(
-                    "FieldValueNotFound", f'Not found: "{mount.get("name", "")}"', f"{path}.volumeMounts[{index}].name"
-                )
-            )
+        at, which = f"{path}.volumeMounts[{index}]", mount.get("name", "")
+        if not which:
+            causes.append(required(f"{at}.name"))
+        elif which not in volumes:
+            causes.append(Cause("FieldValueNotFound", f'Not found: "{which}"', f"{at}.name"))
         if not mount.get("mountPath"):
-            causes.append(required(f"{path}.volumeMounts[{index}].mountPath"))
-    resources = container.get("resources")
-    if resources:
-        causes += _resources(resources, f"{path}.resources")
+            causes.append(required(f"{at}.mountPath"))
+    pull = container.get("imagePullPolicy", "Always")
+    if pull not in ("Always", "IfNotPresent", "Never"):
+        causes.append(unsupported_value(f"{path}.imagePullPolicy", pull, ("Always", "IfNotPresent", "Never")))
+    causes += _resources(container.get("resources") or {}, f"{path}.resources")
+    if name and name in names:
+        causes.append(duplicate_value(f"{path}.name", name))
+    names.add(name)
     return causes
 
 
@@ -243,10 +252,17 @@ def changed_pod(value: Json, old: Json) -> Causes:
     if gates and any((new_spec.get("nodeSelector") or {}).get(key) != text for key, text in before.items()):
         why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
         causes.append(invalid_value("spec.nodeSelector", new_spec.get("nodeSelector"), why))
-    fixed = _fixed(old_spec, gated=bool(gates))
-    if _fixed(new_spec, gated=bool(gates)) != fixed:
-        causes.append(forbidden_value("spec", f"pod updates may not change fields other than {_MUTABLE}"))
+    fixed, wanted = (_fixed(spec, gated=bool(gates)) for spec in (old_spec, new_spec))
+    if wanted != fixed:
+        said = f"pod updates may not change fields other than {_MUTABLE}\n{_difference(fixed, wanted)}"
+        causes.append(forbidden_value("spec", said))
     return causes
+
+
+def _difference(old: Json, new: Json) -> str:
+    """What is different, line by line, so that nobody has to look for it."""
+    before, after = (json.dumps(spec, indent=1, sort_keys=True).splitlines(keepends=True) for spec in (old, new))
+    return "".join(list(difflib.unified_diff(before, after))[2:])
 
 
 def _deadline(new: int | None, old: int | None) -> Causes:

@@ -10,7 +10,7 @@ from quartermaster.local.apiserver.errors import (
     unsupported_value,
 )
 from quartermaster.local.apiserver.selectors import from_object, matches
-from quartermaster.local.apiserver.validation_metadata import Causes
+from quartermaster.local.apiserver.validation_metadata import Causes, selector_causes
 from quartermaster.local.apiserver.validation_pods import template_causes
 
 
@@ -18,16 +18,26 @@ def workload(value: Json) -> Causes:
     """Deployments, sets of replicas, stateful and daemon sets."""
     spec = value.get("spec", {})
     causes = _not_negative(spec, ("replicas", "minReadySeconds"))
-    selector = from_object(spec.get("selector"))
-    if selector is None:
-        if value.get("kind") != "DaemonSet":
-            causes.append(required("spec.selector"))
-    elif not selector:
+    said, kind = spec.get("selector"), value.get("kind", "")
+    problems = selector_causes(said, "spec.selector")
+    causes += problems
+    if said is None and kind != "DaemonSet":
+        causes.append(required("spec.selector"))
+    elif said is not None and not from_object(said) and not problems:
         # Sets of replicas are called deployments here by the real server too.
-        what = "deployment" if value.get("kind") == "ReplicaSet" else str(value.get("kind", "")).lower()
-        causes.append(invalid_value("spec.selector", spec["selector"], f"empty selector is invalid for {what}"))
-    template = spec.get("template", {})
-    labels = template.get("metadata", {}).get("labels") or {}
+        what = "deployment" if kind == "ReplicaSet" else str(kind).lower()
+        causes.append(invalid_value("spec.selector", said, f"empty selector is invalid for {what}"))
+    if problems and kind != "DaemonSet":
+        causes.append(invalid_value("spec.selector", said, "invalid label selector"))
+    else:
+        causes += _template(spec, said)
+    return causes + _not_negative(spec, ("revisionHistoryLimit", "progressDeadlineSeconds"))
+
+
+def _template(spec: Json, said: Json | None) -> Causes:
+    template, causes = spec.get("template", {}), []
+    labels = dict(sorted((template.get("metadata", {}).get("labels") or {}).items()))
+    selector = from_object(said)
     if selector is None or not matches(selector, labels):
         why = "`selector` does not match template `labels`"
         causes.append(invalid_value("spec.template.metadata.labels", labels or None, why))
@@ -35,7 +45,7 @@ def workload(value: Json) -> Causes:
     policy = template.get("spec", {}).get("restartPolicy", "Always")
     if policy in ("OnFailure", "Never"):
         causes.append(unsupported_value("spec.template.spec.restartPolicy", policy, ("Always",)))
-    return causes + _not_negative(spec, ("revisionHistoryLimit", "progressDeadlineSeconds"))
+    return causes
 
 
 def changed_workload(value: Json, old: Json) -> Causes:
@@ -124,6 +134,7 @@ def budget(value: Json) -> Causes:
         causes.append(invalid_value("spec", shown, "minAvailable and maxUnavailable cannot be both set"))
     for name in ("minAvailable", "maxUnavailable"):
         causes += _int_or_percent(spec.get(name), f"spec.{name}")
+    causes += selector_causes(spec.get("selector"), "spec.selector")
     policy = spec.get("unhealthyPodEvictionPolicy", "AlwaysAllow")
     if policy not in ("AlwaysAllow", "IfHealthyBudget"):
         known = ("AlwaysAllow", "IfHealthyBudget")

@@ -20,6 +20,9 @@ from quartermaster.local.apiserver.tables import table_of
 
 META = "meta.k8s.io"
 
+_VERSIONED = {"daemonsets.apps": "deprecated.daemonset.template.generation"}
+"""By table, an annotation that is a field of the object where it is not written in a version."""
+
 
 @dataclass(slots=True)
 class View:
@@ -51,14 +54,9 @@ class View:
     def _meta(self) -> str:
         return f"{META}/{self.form.version}"
 
-    def _table(self, values: list[Json]) -> Json:
-        table = table_of(self.kind, values, now=self.cluster.clock(), include=self.include)
-        if self.form.version != "v1":
-            table["apiVersion"] = self._meta
-            for row in table["rows"] if self.include != "Object" else ():
-                if row.get("object"):
-                    row["object"]["apiVersion"] = self._meta
-        return table
+    def check(self) -> None:
+        """Raises ApiError 500 if objects cannot be shown in this version, before a watch finds that out."""
+        convert({}, self._storage(), self.kind)
 
     def value(self, raw: bytes) -> Json:
         """A stored object in this version, decoded."""
@@ -73,12 +71,50 @@ class View:
     def present(self, value: Json) -> Json:
         """An object of this version, in this form."""
         if self.form.shape == "metadata":
-            return {"kind": "PartialObjectMetadata", "apiVersion": self._meta, "metadata": value["metadata"]}
+            return self._partial(value)
         if self.form.shape == "table":
-            table = self._table([value])
+            table = self._table([convert(value, self.kind, self._storage())])
             if not self.headings:
                 table["columnDefinitions"] = None
             return table | {"metadata": {"resourceVersion": value["metadata"].get("resourceVersion", "")}}
+        return value
+
+    def _table(self, values: list[Json]) -> Json:
+        """Tables are made of what is stored, whatever version was asked for."""
+        for value in values:
+            self._bare(value)
+        made = table_of(self.kind, values, now=self.cluster.clock(), include="None" if self._whole else self.include)
+        if self._whole:
+            for row, value in zip(made["rows"], values, strict=True):
+                row["object"] = convert(value, self._storage(), self.kind)
+        if self.form.version != "v1":
+            made["apiVersion"] = self._meta
+            for row in made["rows"] if self.include != "Object" else ():
+                if row.get("object"):
+                    row["object"]["apiVersion"] = self._meta
+        return made
+
+    @property
+    def _whole(self) -> bool:
+        """Whether rows carry objects of another version than the stored."""
+        return self.include == "Object" and self._storage() is not self.kind
+
+    def _partial(self, value: Json) -> Json:
+        return {"kind": "PartialObjectMetadata", "apiVersion": self._meta, "metadata": self._bare(value)["metadata"]}
+
+    def _bare(self, value: Json) -> Json:
+        """Without what only the whole object in its own version says."""
+        gone = _VERSIONED.get(self.kind.table)
+        annotations = value["metadata"].get("annotations")
+        if (
+            gone
+            and annotations
+            and gone in annotations
+            and not (self.form.shape == "table" and self.include == "Object")
+        ):
+            del annotations[gone]
+            if not annotations:
+                del value["metadata"]["annotations"]
         return value
 
     def event(self, kind: bytes, record: Record, forms: dict[object, bytes] | None) -> bytes:
@@ -104,13 +140,10 @@ class View:
         if self.kind.custom is not None and self.form.shape == "object":
             metadata = {"continue": ""} | metadata
         if self.form.shape == "table":
-            values = [self.value(record.raw) for record in records]
+            values = [load(record.raw) for record in records]
             return encode(self._table(values) | {"metadata": metadata})
         if self.form.shape == "metadata":
-            items = [
-                {"kind": "PartialObjectMetadata", "apiVersion": self._meta, "metadata": load(record.raw)["metadata"]}
-                for record in records
-            ]
+            items = [self._partial(load(record.raw)) for record in records]
             return encode(
                 {"kind": "PartialObjectMetadataList", "apiVersion": self._meta, "metadata": metadata, "items": items}
             )
@@ -118,10 +151,12 @@ class View:
         return start + b',"items":[' + b",".join(self._items(records)) + b"]}"
 
     def _items(self, records: Iterable[Record]) -> list[bytes]:
-        if not self.stored:
-            return [encode(self.value(record.raw)) for record in records]
         if self.kind.custom is not None:
-            return [record.raw for record in records]
+            return [record.raw if self.stored else encode(self.value(record.raw)) for record in records]
+        if not self.stored:
+            named = ("kind", "apiVersion")
+            values = (self.value(record.raw) for record in records)
+            return [encode({key: item for key, item in value.items() if key not in named}) for value in values]
         # Items of typed lists do not repeat what the list says.
         cut = len(head(self.kind))
         return [b"{" + record.raw[cut:] for record in records]

@@ -16,6 +16,7 @@ from quartermaster.local.apiserver.admission import Operation
 from quartermaster.local.apiserver.cel import CelError
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import decode, encode, load
+from quartermaster.local.apiserver.defaults import set_defaults
 from quartermaster.local.apiserver.errors import ApiError, Json
 from quartermaster.local.apiserver.matching import concerns, conditions_hold, request_of, selects, variables_of
 from quartermaster.local.apiserver.patches import json_patch
@@ -43,6 +44,8 @@ class Webhooks:
                 operation.value = json_patch(operation.value, decode(base64.b64decode(answer["patch"])))
             except (ApiError, ValueError) as wrong:
                 raise _failed(hook, f"the patch cannot be applied: {wrong}") from None
+            kind = self._cluster.registry.stored(operation.kind.table) or operation.kind
+            set_defaults(kind, operation.value)
 
     async def validate(self, operation: Operation) -> None:
         """Let validating webhooks refuse the object, all at once."""

@@ -30,6 +30,7 @@ from quartermaster.local.apiserver.errors import (
     not_found,
 )
 from quartermaster.local.apiserver.kinds import Kind
+from quartermaster.local.apiserver.normal import settle
 from quartermaster.local.apiserver.options import WriteOptions
 from quartermaster.local.apiserver.placing import place, place_again
 from quartermaster.local.apiserver.schemas import Type
@@ -91,6 +92,7 @@ class Writer:
         set_defaults(stored, value)
         if not applied:
             self.own(target, stored, value, None, metadata["creationTimestamp"])
+        self._settle(target, stored, value)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generated(kind, target.key[0], metadata["generateName"])
         name = metadata.get("name", "")
@@ -190,6 +192,10 @@ class Writer:
         if new is not value:
             managers.carried(value, new)
 
+    def _settle(self, target: Target, stored: Kind, value: Json) -> None:
+        if stored.custom is None and not target.options.dry_run:
+            settle(value, self.type_of(stored))
+
     def type_of(self, kind: Kind) -> Type:
         """The type that merges and ownership go by."""
         if kind.custom is not None:
@@ -265,6 +271,7 @@ class Writer:
             self.own(target, stored, value, old, cluster.now())
         if target.subresource != "status":
             place_again(stored, value, old, cluster, dry_run=target.options.dry_run)
+        self._settle(target, stored, value)
         metadata = value["metadata"]
         operation = Operation("UPDATE", kind, target.subresource, target.key, value, old, target.user, target.options)
         await self._admission.mutate(operation)
