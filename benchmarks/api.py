@@ -120,7 +120,8 @@ def _creates(count: int) -> list[Request]:
 
 def _binds(count: int) -> list[Request]:
     body = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "node-1"}}
-    return [Request.of("POST", f"{POD_PATH}/pod-{index}/binding", body) for index in range(count)]
+    names = [f"pod-{index}" for index in range(count)]
+    return [Request.of("POST", f"{POD_PATH}/{name}/binding", body | {"metadata": {"name": name}}) for name in names]
 
 
 async def _over_http() -> list[Figure]:

@@ -58,7 +58,8 @@ class Kubelet:
         )
         wanted = affinity["nodeSelectorTerms"][0]["matchFields"][0]["values"] if affinity else nodes
         self._turn += 1
-        await self._api.create(f"{path}/binding", {"target": {"name": wanted[self._turn % len(wanted)]}})
+        bound = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"name": wanted[self._turn % len(wanted)]}}
+        await self._api.create(f"{path}/binding", bound)
 
     async def say(self, pod: Json, phase: str, **more: object) -> None:
         """Write a phase; running pods are ready if `ready` says so."""

@@ -15,7 +15,7 @@ async def owned(api: Kubernetes, name: str, owner: dict[str, object], **more: ob
 async def test_a_pod_on_a_node_waits_for_its_kubelet() -> None:
     async with kubernetes() as api:
         await api.create("pods", pod())
-        await api.create("pods/p/binding", {"target": {"name": "n"}})
+        await api.create("pods/p/binding", {"metadata": {"name": "p"}, "target": {"name": "n"}})
         marked = await api.delete("pods/p")
         assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
         assert marked["metadata"]["deletionTimestamp"] == "2026-01-01T00:00:30Z"

@@ -131,7 +131,7 @@ async def test_lists_select_by_labels_and_fields() -> None:
     async with kubernetes() as api:
         for name, labels in (("a", {"app": "x"}), ("b", {"app": "y"}), ("c", {"app": "x", "tier": "1"})):
             await api.create("pods", pod(name) | {"metadata": {"name": name, "labels": labels}})
-        await api.create("pods/b/binding", {"target": {"kind": "Node", "name": "n1"}})
+        await api.create("pods/b/binding", {"metadata": {"name": "b"}, "target": {"kind": "Node", "name": "n1"}})
         assert await api.names("pods?labelSelector=app%3Dx") == ["a", "c"]
         assert await api.names("pods?labelSelector=app%20in%20(x,y),!tier") == ["a", "b"]
         assert await api.names("pods?labelSelector=app!%3Dx") == ["b"]
@@ -248,19 +248,19 @@ async def test_discovery_says_the_same_in_both_forms() -> None:
 async def test_a_binding_gives_a_pod_its_node_once() -> None:
     async with kubernetes() as api:
         await api.create("pods", pod())
-        done = await api.create("pods/p/binding", {"target": {"kind": "Node", "name": "n1"}})
+        done = await api.create("pods/p/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}})
         assert (done["status"], done["code"]) == ("Success", 201)
         bound = await api.get("pods/p")
         assert bound["spec"]["nodeName"] == "n1"
         assert [item["type"] for item in bound["status"]["conditions"]] == ["PodScheduled"]
         with pytest.raises(Refused, match=r'pod p is already assigned to node "n1"'):
-            await api.create("pods/p/binding", {"target": {"name": "n2"}})
+            await api.create("pods/p/binding", {"metadata": {"name": "p"}, "target": {"name": "n2"}})
 
 
 async def test_a_budget_refuses_evictions() -> None:
     async with kubernetes() as api:
         await api.create("pods", pod() | {"metadata": {"name": "p", "labels": {"a": "b"}}})
-        await api.create("pods/p/binding", {"target": {"name": "n1"}})
+        await api.create("pods/p/binding", {"metadata": {"name": "p"}, "target": {"name": "n1"}})
         ready = [{"type": "Ready", "status": "True"}]
         await api.patch("pods/p/status", {"status": {"phase": "Running", "conditions": ready}})
         path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"

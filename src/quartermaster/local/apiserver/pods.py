@@ -47,7 +47,7 @@ def bind(cluster: Cluster, admission: Admission, target: Target, body: Json) -> 
     name = target.key[1]
     reference = body.get("target") or {}
     node = reference.get("name") if isinstance(reference, dict) else ""
-    if (body.get("metadata") or {}).get("name", name) != name:
+    if (body.get("metadata") or {}).get("name", "") != name:
         raise bad_request("name in URL does not match name in Binding object")
     kind = reference.get("kind", "") if isinstance(reference, dict) else ""
     if kind not in ("", "Node"):
