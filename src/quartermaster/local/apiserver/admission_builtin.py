@@ -6,11 +6,14 @@ deleting a finished namespace is refused with the real words. Quotas and limit r
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from quartermaster.local.apiserver.admission import Admission, Operation
 from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.codec import load
 from quartermaster.local.apiserver.errors import Json, forbidden, not_found
 from quartermaster.local.apiserver.pods import take_topology
+from quartermaster.local.apiserver.quantity import parse
 
 _EVICTED_AFTER = 300
 _PRIORITIES = "priorityclasses.scheduling.k8s.io"
@@ -30,7 +33,7 @@ def install(admission: Admission, cluster: Cluster) -> None:
     """Add the built-in plugins, in the real server's order."""
     plugins = _Plugins(cluster)
     admission.mutating += [plugins.namespace, plugins.pod, plugins.tolerations, protect_claim]
-    admission.validating += [plugins.terminating, system_priority]
+    admission.validating += [plugins.terminating, plugins.resized, system_priority]
 
 
 class _Plugins:
@@ -71,6 +74,20 @@ class _Plugins:
                 ]
             }
             raise error
+
+    def resized(self, operation: Operation) -> None:
+        """Refuse to let a claim grow whose class does not say that its volumes can."""
+        if operation.kind.table != "persistentvolumeclaims" or operation.verb != "UPDATE" or operation.subresource:
+            return
+        spec, before = operation.value.get("spec", {}), (operation.old or {}).get("spec", {})
+        if _size(spec) <= _size(before):
+            return
+        name = spec.get("storageClassName") or ""
+        record = self._cluster.find("storageclasses.storage.k8s.io", ("", name)) if name else None
+        grows = record is not None and load(record.raw).get("allowVolumeExpansion")
+        if not grows or name != before.get("storageClassName"):
+            why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc"
+            raise forbidden("persistentvolumeclaims", "", operation.key[1], f"{why} must support resize")
 
     def pod(self, operation: Operation) -> None:
         """Priority, service account and default tolerations of new pods."""
@@ -137,6 +154,10 @@ class _Plugins:
             defaults = [found for found in classes.values() if found.get("globalDefault")]
             self._priorities = (version, classes, min(defaults, key=lambda item: item.get("value", 0), default=None))
         return self._priorities[1], self._priorities[2]
+
+
+def _size(claim: Json) -> Fraction:
+    return parse(str(claim.get("resources", {}).get("requests", {}).get("storage", "0")))
 
 
 def _tolerate(spec: Json) -> None:

@@ -27,7 +27,7 @@ from quartermaster.local.apiserver.normal import Mismatch, normalize
 from quartermaster.local.apiserver.protobuf import MAGIC, Protobuf
 from quartermaster.local.apiserver.schemas import Type
 from quartermaster.local.apiserver.transport import Request
-from quartermaster.local.apiserver.validation_kinds import base64_problem
+from quartermaster.local.apiserver.validation_data import base64_problem
 
 ACCEPTED = ("application/json", "application/yaml", PROTOBUF)
 

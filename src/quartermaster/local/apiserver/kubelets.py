@@ -59,7 +59,7 @@ async def logs(cluster: Cluster, kubelets: Kubelets, pod: Json, query: Mapping[s
     container = _container(pod, query.get("container", ""))
     node = pod["spec"].get("nodeName", "")
     if not node:
-        return Response(204)
+        return Response(204, b"", "")
     address = _address(cluster, node, "pods")
     request = _to_kubelet("GET", _path("containerLogs", pod, container), asked)
     kubelet = kubelets(node)

@@ -119,3 +119,19 @@ def _too_long(name: str, most: int) -> Problems:
 def subdomain_problem(name: str) -> str:
     """The first thing that is wrong with a subdomain."""
     return next(iter(subdomain_problems(name)), "")
+
+
+def port_problems(name: str) -> Problems:
+    """Why a port may not be called so (IsValidPortName)."""
+    found: tuple[str, ...] = ()
+    if len(name) > 15:
+        found += ("must be no more than 15 characters",)
+    if not re.fullmatch("[-a-z0-9]+", name):
+        found += ("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",)
+    if not re.search("[a-z]", name):
+        found += ("must contain at least one letter (a-z)",)
+    if "--" in name:
+        found += ("must not contain consecutive hyphens",)
+    if name.startswith("-") or name.endswith("-"):
+        found += ("must not begin or end with a hyphen",)
+    return found

@@ -51,6 +51,21 @@ _KEEPS_STATUS = frozenset(("nodes", "apiservices.apiregistration.k8s.io"))
 _COUNTED_METADATA = {"deployments.apps": "annotations", "endpointslices.discovery.k8s.io": "labels"}
 """Metadata whose change counts too."""
 
+_METADATA_APART = frozenset(
+    (
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "resourceclaims.resource.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "apiservices.apiregistration.k8s.io",
+    )
+)
+"""Tables whose metadata does not change with the status; that of custom resources does not either."""
+
+_KEPT_METADATA = {"pods": ("ownerReferences",), "deployments.apps": ("labels",)}
+"""What does not, in the other tables."""
+
+_TEMPLATES = "deprecated.daemonset.template.generation"
 _SPECLESS = frozenset(("endpointslices.discovery.k8s.io", "priorityclasses.scheduling.k8s.io"))
 
 
@@ -96,14 +111,15 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
                 value[name] = item
         if status is not None:
             value["status"] = status
-        # Only built-in kinds let metadata change with the status: not what names, owns or keeps the object.
-        if kind.custom is not None:
+        # Most built-in kinds let metadata change with the status.
+        if kind.custom is not None or kind.table in _METADATA_APART:
             kept = metadata.get("managedFields")
             value["metadata"] = metadata = dict(known)
             if kept is not None:
                 metadata["managedFields"] = kept
-        elif kind.table != "nodes":
-            _keep(metadata, known, "ownerReferences", "finalizers")
+        _keep(metadata, known, *_KEPT_METADATA.get(kind.table, ()))
+        if kind.table == "pods":
+            value.setdefault("status", {}).setdefault("qosClass", old.get("status", {}).get("qosClass", ""))
     elif own_status(kind) and kind.table != "nodes":
         if "status" in old:
             value["status"] = old["status"]
@@ -115,6 +131,16 @@ def prepare_update(kind: Kind, value: Json, old: Json, *, subresource: str) -> N
         value["spec"] = old.get("spec", {})
     if counts_generation(kind) and subresource != "status" and differs(kind, value, old):
         metadata["generation"] = known.get("generation", 0) + 1
+    if kind.table == "daemonsets.apps" and subresource == "":
+        _count_template(value, old)
+
+
+def _count_template(value: Json, old: Json) -> None:
+    """Sets of daemons still count the changes of their template, in an annotation."""
+    was = int((old["metadata"].get("annotations") or {}).get(_TEMPLATES, "0"))
+    changed = value.get("spec", {}).get("template") != old.get("spec", {}).get("template")
+    annotations = value["metadata"].get("annotations") or {}
+    value["metadata"]["annotations"] = annotations | {_TEMPLATES: str(was + changed)}
 
 
 def _keep(value: Json, known: Json, *names: str) -> None:

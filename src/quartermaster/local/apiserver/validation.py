@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quartermaster.local.apiserver import validation_claims as claims
+from quartermaster.local.apiserver import validation_data as data
 from quartermaster.local.apiserver import validation_jobs as jobs
+from quartermaster.local.apiserver import validation_networks as networks
 from quartermaster.local.apiserver import validation_nodes as nodes
 from quartermaster.local.apiserver import validation_pods as pods
 from quartermaster.local.apiserver import validation_services as services
@@ -41,31 +44,36 @@ class Rules:
     status: Change | None = None
 
 
-_WORKLOAD = Rules(workloads.workload, workloads.changed_workload, workloads.replicas_status)
+def _again(new: New, change: Change) -> Change:
+    """All that is wrong with a new one, and then with the change."""
+    return lambda value, old: new(value) + change(value, old)
+
+
 _RULES: dict[str, Rules] = {
-    "pods": Rules(pods.new_pod, pods.changed_pod),
-    "deployments.apps": _WORKLOAD,
-    "replicasets.apps": _WORKLOAD,
-    "daemonsets.apps": Rules(workloads.workload, workloads.changed_workload),
+    "pods": Rules(pods.new_pod, pods.changed_pod, pods.pod_status),
+    "deployments.apps": Rules(workloads.deployment, workloads.changed_deployment, workloads.replicas_status),
+    "replicasets.apps": Rules(workloads.workload, workloads.changed_replica_set, workloads.replicas_status),
+    "daemonsets.apps": Rules(workloads.daemon_set, workloads.changed_daemon_set, workloads.daemons_status),
     "statefulsets.apps": Rules(workloads.workload, workloads.changed_stateful_set, workloads.replicas_status),
     "replicationcontrollers": Rules(workloads.replication_controller, status=workloads.replicas_status),
     "podtemplates": Rules(workloads.pod_template),
     "jobs.batch": Rules(jobs.job, jobs.changed_job, jobs.job_status),
     "cronjobs.batch": Rules(jobs.cron_job, jobs.changed_cron_job),
     "poddisruptionbudgets.policy": Rules(workloads.budget),
+    "configmaps": Rules(data.config_map, _again(data.config_map, data.changed_config_map)),
+    "secrets": Rules(data.secret, _again(data.secret, data.changed_secret)),
+    "persistentvolumeclaims": Rules(claims.claim, _again(claims.claim, claims.changed_claim)),
+    "ingresses.networking.k8s.io": Rules(networks.ingress),
+    "networkpolicies.networking.k8s.io": Rules(networks.network_policy),
     "services": Rules(services.service, services.changed_service),
-    "nodes": Rules(
-        nodes.node, lambda value, old: nodes.node(value) + nodes.changed_node(value, old), nodes.changed_node
-    ),
+    "nodes": Rules(nodes.node, nodes.changed_whole_node, nodes.changed_node),
 }
 _NONE = Rules()
 
 
 def _of_kind(table: str) -> Rules:
     new, change = RULES.get(table), CHANGES.get(table)
-    if change is None:
-        return Rules(new)
-    return Rules(new, lambda value, old: (new(value) if new else []) + change(value, old))
+    return Rules(new, change if new is None or change is None else _again(new, change))
 
 
 _RULES |= {table: _of_kind(table) for table in {*RULES, *CHANGES}}

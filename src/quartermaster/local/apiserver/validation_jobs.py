@@ -7,11 +7,12 @@ from typing import Any
 from quartermaster.local.apiserver.errors import Cause, Json, invalid_value, required, unsupported_value
 from quartermaster.local.apiserver.names import label_problems
 from quartermaster.local.apiserver.selectors import from_object, matches
-from quartermaster.local.apiserver.validation_kinds import schedule
 from quartermaster.local.apiserver.validation_metadata import Causes
 from quartermaster.local.apiserver.validation_pods import template_causes
+from quartermaster.local.apiserver.validation_schedules import schedule
 
 _OWN_LABELS = ("batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name")
+_CONCURRENCY = ("Allow", "Forbid", "Replace")
 _IMMUTABLE = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
 
 
@@ -106,7 +107,17 @@ def changed_job(value: Json, old: Json) -> Causes:
 def cron_job(value: Json) -> Causes:
     """What makes jobs at times."""
     spec = value.get("spec", {})
-    return schedule(spec) + job_spec(spec.get("jobTemplate", {}).get("spec", {}), "spec.jobTemplate.spec")
+    causes, policy = schedule(spec), spec.get("concurrencyPolicy", "")
+    if not policy:
+        causes.append(required("spec.concurrencyPolicy"))
+    elif policy not in _CONCURRENCY:
+        causes.append(unsupported_value("spec.concurrencyPolicy", policy, _CONCURRENCY))
+    causes += job_spec(spec.get("jobTemplate", {}).get("spec", {}), "spec.jobTemplate.spec")
+    return causes + [
+        invalid_value(f"spec.{name}", spec[name], "must be greater than or equal to 0")
+        for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+        if spec.get(name, 0) < 0
+    ]
 
 
 def changed_cron_job(value: Json, old: Json) -> Causes:

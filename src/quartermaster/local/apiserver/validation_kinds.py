@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zoneinfo
 from collections.abc import Callable
 
 from quartermaster.local.apiserver.errors import Json, forbidden_value, invalid_value, required, unsupported_value
@@ -57,13 +54,6 @@ def _role_binding(value: Json) -> Causes:
 
 def _storage_class(value: Json) -> Causes:
     return [] if value.get("provisioner") else [required("provisioner")]
-
-
-def _ingress(value: Json) -> Causes:
-    spec = value.get("spec") or {}
-    if not spec.get("rules") and not spec.get("defaultBackend"):
-        return [invalid_value("spec", None, "either `defaultBackend` or `rules` must be specified")]
-    return []
 
 
 def _endpoint_slice(value: Json) -> Causes:
@@ -149,51 +139,6 @@ def _limit_range(value: Json) -> Causes:
     return causes
 
 
-def schedule(spec: Json) -> Causes:
-    """Of cron jobs."""
-    text, zone = spec.get("schedule", ""), spec.get("timeZone")
-    causes: Causes = []
-    if not text:
-        causes.append(required("spec.schedule"))
-    elif not text.startswith("@") and len(text.split()) != 5:
-        found = f"expected exactly 5 fields, found {len(text.split())}: [{' '.join(text.split())}]"
-        causes.append(invalid_value("spec.schedule", text, found))
-    if zone is not None:
-        try:
-            zoneinfo.ZoneInfo(zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            causes.append(invalid_value("spec.timeZone", zone, f"unknown time zone {zone}"))
-    return causes
-
-
-def base64_problem(value: Json, names: tuple[str, ...]) -> str:
-    """What Go says of bytes that are not base64; empty if all are."""
-    for name in names:
-        for text in (value.get(name) or {}).values():
-            if not isinstance(text, str):
-                continue
-            try:
-                base64.b64decode(text, validate=True)
-            except (binascii.Error, ValueError):
-                bad = next(
-                    (at for at, mark in enumerate(text) if not (mark.isalnum() or mark in "+/=")), len(text) // 4 * 4
-                )
-                return f"illegal base64 data at input byte {bad}"
-    return ""
-
-
-def _data_twice(value: Json) -> Causes:
-    both = sorted(set(value.get("data") or ()) & set(value.get("binaryData") or ()))
-    return [invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData") for key in both]
-
-
-def _tls_secret(value: Json) -> Causes:
-    if value.get("type") != "kubernetes.io/tls":
-        return []
-    data = value.get("data") or {}
-    return [required(f"data[{key}]") for key in ("tls.crt", "tls.key") if key not in data]
-
-
 def event(value: Json) -> Causes:
     """An event as a core/v1 client may write it."""
     metadata, about = value["metadata"], (value.get("involvedObject") or {}).get("namespace", "")
@@ -229,43 +174,6 @@ def new_event(value: Json) -> Causes:
     return causes
 
 
-def _immutable(value: Json, old: Json) -> Causes:
-    """ConfigMaps and Secrets that say so."""
-    if not old.get("immutable"):
-        return []
-    causes: Causes = []
-    if not value.get("immutable"):
-        causes.append(forbidden_value("immutable", "field is immutable when `immutable` is set"))
-    causes += [
-        forbidden_value(name, "field is immutable when `immutable` is set")
-        for name in ("data", "binaryData")
-        if value.get(name) != old.get(name)
-    ]
-    return causes
-
-
-def _secret_update(value: Json, old: Json) -> Causes:
-    if value.get("type") != old.get("type"):
-        return [invalid_value("type", value.get("type"), "field is immutable")]
-    return _immutable(value, old)
-
-
-def _config_map(value: Json) -> Causes:
-    causes: Causes = []
-    for group in ("data", "binaryData"):
-        for key in value.get(group) or ():
-            if not key or len(key) > 253 or not all(part.isalnum() or part in "-_." for part in key):
-                causes.append(
-                    invalid_value(
-                        f"{group}[{key}]",
-                        key,
-                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
-                        " or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-                    )
-                )
-    return causes
-
-
 def _role_update(value: Json, old: Json) -> Causes:
     if value.get("roleRef") != old.get("roleRef"):
         reference = value.get("roleRef") or {}
@@ -295,49 +203,10 @@ def _priority_class_update(value: Json, old: Json) -> Causes:
     return causes
 
 
-def _claim(value: Json) -> Causes:
-    spec = value.get("spec", {})
-    causes: Causes = []
-    if not spec.get("accessModes"):
-        causes.append(required("spec.accessModes", "at least 1 access mode is required"))
-    if not spec.get("resources", {}).get("requests", {}).get("storage"):
-        causes.append(required("spec.resources[storage]"))
-    return causes
-
-
-def _claim_update(value: Json, old: Json) -> Causes:
-    free = (
-        "resources",
-        "volumeAttributesClassName",
-        *(("volumeName",) if not old.get("spec", {}).get("volumeName") else ()),
-    )
-    new, before = (
-        {key: item for key, item in spec.items() if key not in free}
-        for spec in (value.get("spec", {}), old.get("spec", {}))
-    )
-    if new != before:
-        return [
-            forbidden_value(
-                "spec",
-                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound "
-                "claims",
-            )
-        ]
-    return []
-
-
 def _resource_claim_update(value: Json, old: Json) -> Causes:
     if value.get("spec") != old.get("spec"):
         return [invalid_value("spec", value.get("spec"), "field is immutable")]
     return []
-
-
-def _config_map_whole(value: Json) -> Causes:
-    return _config_map(value) + _data_twice(value)
-
-
-def _secret_whole(value: Json) -> Causes:
-    return _config_map(value) + _tls_secret(value)
 
 
 _GROUP = "rbac.authorization.k8s.io"
@@ -348,28 +217,21 @@ RULES: dict[str, Callable[[Json], Causes]] = {
     f"rolebindings.{_GROUP}": _role_binding,
     f"clusterrolebindings.{_GROUP}": _role_binding,
     "storageclasses.storage.k8s.io": _storage_class,
-    "ingresses.networking.k8s.io": _ingress,
     "endpointslices.discovery.k8s.io": _endpoint_slice,
     "horizontalpodautoscalers.autoscaling": _autoscaler,
     "resourceslices.resource.k8s.io": _resource_slice,
     "leases.coordination.k8s.io": _lease,
     "priorityclasses.scheduling.k8s.io": _priority_class,
-    "persistentvolumeclaims": _claim,
     "resourcequotas": _quota,
     "limitranges": _limit_range,
-    "configmaps": _config_map_whole,
-    "secrets": _secret_whole,
     "events": event,
 }
 """By table; each from an object to what is wrong with it."""
 
 CHANGES: dict[str, Callable[[Json, Json], Causes]] = {
-    "configmaps": _immutable,
-    "secrets": _secret_update,
     f"rolebindings.{_GROUP}": _role_update,
     f"clusterrolebindings.{_GROUP}": _role_update,
     "priorityclasses.scheduling.k8s.io": _priority_class_update,
-    "persistentvolumeclaims": _claim_update,
     "resourceclaims.resource.k8s.io": _resource_claim_update,
 }
 """By table; each from an object and what it was to what is wrong with the change."""

@@ -6,6 +6,9 @@ often as it finds it; clients count causes, so it is said as often here (validat
 
 from __future__ import annotations
 
+import difflib
+import json
+
 from quartermaster.local.apiserver.errors import (
     Cause,
     Json,
@@ -166,3 +169,9 @@ def _managers(metadata: Json) -> Causes:
 
 
 __all__ = ["Causes", "changed_metadata", "labels_causes", "new_metadata", "own_finalizers", "selector_causes"]
+
+
+def difference(old: Json, new: Json) -> str:
+    """What is different, line by line, so that nobody has to look for it."""
+    before, after = (json.dumps(spec, indent=1).splitlines(keepends=True) for spec in (old, new))
+    return "".join(list(difflib.unified_diff(before, after))[2:])

@@ -27,7 +27,7 @@ def node(value: Json) -> Causes:
 
 def changed_node(value: Json, old: Json) -> Causes:
     """What of a node may change."""
-    causes = _amounts(value)
+    causes = _amounts(value) + _addresses(value)
     new, before = value.get("spec", {}), old.get("spec", {})
     for name, (field, called) in _ONCE.items():
         if before.get(name) and new.get(name) != before[name]:
@@ -46,6 +46,17 @@ def _amounts(value: Json) -> Causes:
     for group in ("capacity", "allocatable"):
         for name, amount in (value.get("status", {}).get(group) or {}).items():
             causes += quantity_causes(name, str(amount), f"status.{group}.{name}")
+    return causes
+
+
+def _addresses(value: Json) -> Causes:
+    seen: list[Json] = []
+    causes: Causes = []
+    for index, address in enumerate(value.get("status", {}).get("addresses") or ()):
+        shown = {"Type": address.get("type", ""), "Address": address.get("address", "")}
+        if shown in seen:
+            causes.append(duplicate_value(f"status.addresses[{index}]", shown))
+        seen.append(shown)
     return causes
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable
 
 from quartermaster.local.apiserver.errors import (
@@ -17,7 +15,7 @@ from quartermaster.local.apiserver.errors import (
 )
 from quartermaster.local.apiserver.names import key_problems, label_problems, subdomain_problems
 from quartermaster.local.apiserver.quantity import parse
-from quartermaster.local.apiserver.validation_metadata import Causes, labels_causes
+from quartermaster.local.apiserver.validation_metadata import Causes, difference, labels_causes
 
 _MUTABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
@@ -254,15 +252,15 @@ def changed_pod(value: Json, old: Json) -> Causes:
         causes.append(invalid_value("spec.nodeSelector", new_spec.get("nodeSelector"), why))
     fixed, wanted = (_fixed(spec, gated=bool(gates)) for spec in (old_spec, new_spec))
     if wanted != fixed:
-        said = f"pod updates may not change fields other than {_MUTABLE}\n{_difference(fixed, wanted)}"
+        said = f"pod updates may not change fields other than {_MUTABLE}\n{difference(fixed, wanted)}"
         causes.append(forbidden_value("spec", said))
     return causes
 
 
-def _difference(old: Json, new: Json) -> str:
-    """What is different, line by line, so that nobody has to look for it."""
-    before, after = (json.dumps(spec, indent=1, sort_keys=True).splitlines(keepends=True) for spec in (old, new))
-    return "".join(list(difflib.unified_diff(before, after))[2:])
+def pod_status(value: Json, old: Json) -> Causes:
+    """How well a pod is to be served is settled with its spec."""
+    now, before = (item.get("status", {}).get("qosClass", "") for item in (value, old))
+    return [] if now == before else [invalid_value("status.qosClass", now, "field is immutable")]
 
 
 def _deadline(new: int | None, old: int | None) -> Causes:
@@ -290,7 +288,7 @@ def _fixed(spec: Json, *, gated: bool) -> Json:
     free = {"tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}
     if gated:
         free |= {"nodeSelector", "affinity"}
-    found = {key: item for key, item in spec.items() if key not in free}
+    found = {key: item for key, item in sorted(spec.items()) if key not in free}
     for group in ("containers", "initContainers"):
         if group in found:
             found[group] = [{key: item for key, item in part.items() if key != "image"} for part in found[group]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from quartermaster.local.apiserver.errors import (
     Json,
     duplicate_value,
@@ -12,7 +10,7 @@ from quartermaster.local.apiserver.errors import (
     required,
     unsupported_value,
 )
-from quartermaster.local.apiserver.names import label_problems, subdomain_problems
+from quartermaster.local.apiserver.names import label_problems, port_problems, subdomain_problems
 from quartermaster.local.apiserver.validation_metadata import Causes, labels_causes
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -79,23 +77,8 @@ def _port(port: Json, path: str, names: set[str], *, named: bool) -> Causes:
     if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
         causes.append(unsupported_value(f"{path}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP")))
     target = port.get("targetPort", 0)
-    problems = _port_name_problems(target) if isinstance(target, str) else () if 0 < target < 65536 else (_PORT,)
+    problems = port_problems(target) if isinstance(target, str) else () if 0 < target < 65536 else (_PORT,)
     return causes + [invalid_value(f"{path}.targetPort", target, text) for text in problems]
-
-
-def _port_name_problems(name: str) -> tuple[str, ...]:
-    found: tuple[str, ...] = ()
-    if len(name) > 15:
-        found += ("must be no more than 15 characters",)
-    if not re.fullmatch("[-a-z0-9]+", name):
-        found += ("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",)
-    if not re.search("[a-z]", name):
-        found += ("must contain at least one letter (a-z)",)
-    if "--" in name:
-        found += ("must not contain consecutive hyphens",)
-    if name.startswith("-") or name.endswith("-"):
-        found += ("must not begin or end with a hyphen",)
-    return found
 
 
 def _numbers(ports: list[Json], kind: str) -> Causes:

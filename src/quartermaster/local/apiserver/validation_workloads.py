@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from quartermaster.local.apiserver.errors import (
     Json,
     forbidden_value,
@@ -14,24 +16,97 @@ from quartermaster.local.apiserver.validation_metadata import Causes, selector_c
 from quartermaster.local.apiserver.validation_pods import template_causes
 
 
-def workload(value: Json) -> Causes:
-    """Deployments, sets of replicas, stateful and daemon sets."""
+def deployment(value: Json) -> Causes:
+    """A deployment, in the order of the real server."""
     spec = value.get("spec", {})
-    causes = _not_negative(spec, ("replicas", "minReadySeconds"))
+    causes = _not_negative(spec, ("replicas",)) + _selects(value)
+    causes += _deployment_strategy(spec.get("strategy") or {})
+    causes += _not_negative(spec, ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"))
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
+        causes.append(invalid_value("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
+    return causes
+
+
+def workload(value: Json) -> Causes:
+    """Sets of replicas and stateful sets."""
+    spec = value.get("spec", {})
+    causes = _not_negative(spec, ("replicas", "minReadySeconds")) + _selects(value)
+    return causes + _not_negative(spec, ("revisionHistoryLimit",))
+
+
+def daemon_set(value: Json) -> Causes:
+    """A set with a pod on every node."""
+    spec = value.get("spec", {})
+    causes = _selects(value)
+    if "activeDeadlineSeconds" in spec.get("template", {}).get("spec", {}):
+        why = "activeDeadlineSeconds in DaemonSet is not Supported"
+        causes.append(forbidden_value("spec.template.spec.activeDeadlineSeconds", why))
+    causes += _not_negative(spec, ("minReadySeconds",))
+    causes += _daemon_strategy(spec.get("updateStrategy") or {})
+    return causes + _not_negative(spec, ("revisionHistoryLimit",))
+
+
+def _selects(value: Json) -> Causes:
+    """Whom a workload selects, and that it selects what it makes."""
+    spec = value.get("spec", {})
     said, kind = spec.get("selector"), value.get("kind", "")
-    problems = selector_causes(said, "spec.selector")
-    causes += problems
+    causes = problems = selector_causes(said, "spec.selector")
     if said is None and kind != "DaemonSet":
-        causes.append(required("spec.selector"))
+        causes = [*causes, required("spec.selector")]
     elif said is not None and not from_object(said) and not problems:
         # Sets of replicas are called deployments here by the real server too.
         what = "deployment" if kind == "ReplicaSet" else str(kind).lower()
-        causes.append(invalid_value("spec.selector", said, f"empty selector is invalid for {what}"))
+        causes = [*causes, invalid_value("spec.selector", said, f"empty selector is invalid for {what}")]
     if problems and kind != "DaemonSet":
-        causes.append(invalid_value("spec.selector", said, "invalid label selector"))
-    else:
-        causes += _template(spec, said)
-    return causes + _not_negative(spec, ("revisionHistoryLimit", "progressDeadlineSeconds"))
+        return [*causes, invalid_value("spec.selector", said, "invalid label selector")]
+    return causes + _template(spec, said)
+
+
+def _deployment_strategy(strategy: Json) -> Causes:
+    path, kind, rolling = "spec.strategy", strategy.get("type", ""), strategy.get("rollingUpdate")
+    if kind == "Recreate":
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        return [] if rolling is None else [forbidden_value(f"{path}.rollingUpdate", why)]
+    if kind != "RollingUpdate":
+        return [unsupported_value(path, _shown(strategy), ("Recreate", "RollingUpdate"))]
+    if rolling is None:
+        return [required(f"{path}.rollingUpdate", "this should be defaulted and never be nil")]
+    most, more, path = rolling.get("maxUnavailable"), rolling.get("maxSurge"), f"{path}.rollingUpdate"
+    causes = _amount(most, f"{path}.maxUnavailable") + _amount(more, f"{path}.maxSurge")
+    if not _share(most) and not _share(more):
+        causes.append(invalid_value(f"{path}.maxUnavailable", most, "may not be 0 when `maxSurge` is 0"))
+    return causes + _not_all(most, f"{path}.maxUnavailable")
+
+
+def _daemon_strategy(strategy: Json) -> Causes:
+    path, kind, rolling = "spec.updateStrategy", strategy.get("type", ""), strategy.get("rollingUpdate")
+    if kind == "OnDelete":
+        return []
+    if kind != "RollingUpdate":
+        return [unsupported_value(path, _shown(strategy), ("RollingUpdate", "OnDelete"))]
+    path = f"{path}.rollingUpdate"
+    if rolling is None:
+        return [required(path)]
+    names = ("maxUnavailable", "maxSurge")
+    causes = [cause for name in names for cause in _amount(rolling.get(name), f"{path}.{name}")]
+    causes += [cause for name in names for cause in _not_all(rolling.get(name), f"{path}.{name}")]
+    away, more = (_share(rolling.get(name)) != 0 for name in names)
+    if away and more:
+        why = "may not be set when maxUnavailable is non-zero"
+        causes.append(invalid_value(f"{path}.maxSurge", rolling["maxSurge"], why))
+    elif not away and not more:
+        causes.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    return causes
+
+
+def _shown(strategy: Json) -> Json:
+    """A strategy as the server's own type has it."""
+    rolling = strategy.get("rollingUpdate")
+    inner = None
+    if rolling is not None:
+        inner = {"MaxUnavailable": rolling.get("maxUnavailable", 0), "MaxSurge": rolling.get("maxSurge", 0)}
+    return {"Type": strategy.get("type", ""), "RollingUpdate": inner}
 
 
 def _template(spec: Json, said: Json | None) -> Causes:
@@ -48,15 +123,29 @@ def _template(spec: Json, said: Json | None) -> Causes:
     return causes
 
 
-def changed_workload(value: Json, old: Json) -> Causes:
+def _selector_kept(value: Json, old: Json) -> Causes:
     """Whom a workload selects is never changed."""
-    new, before = value.get("spec", {}), old.get("spec", {})
-    if new == before:
-        return []
-    causes = workload(value)
-    if new.get("selector") != before.get("selector"):
-        causes.append(invalid_value("spec.selector", new.get("selector"), "field is immutable"))
-    return causes
+    new, before = (item.get("spec", {}).get("selector") for item in (value, old))
+    return [] if new == before else [invalid_value("spec.selector", new, "field is immutable")]
+
+
+def changed_deployment(value: Json, old: Json) -> Causes:
+    """A deployment that was there before."""
+    return _changed(value, old, lambda: deployment(value) + _selector_kept(value, old))
+
+
+def changed_replica_set(value: Json, old: Json) -> Causes:
+    """A set of replicas that was there before."""
+    return _changed(value, old, lambda: workload(value) + _selector_kept(value, old))
+
+
+def changed_daemon_set(value: Json, old: Json) -> Causes:
+    """A daemon set that was there before."""
+    return _changed(value, old, lambda: _selector_kept(value, old) + daemon_set(value))
+
+
+def _changed(value: Json, old: Json, causes: Callable[[], Causes]) -> Causes:
+    return [] if value.get("spec", {}) == old.get("spec", {}) else causes()
 
 
 _FREE_IN_SETS = (
@@ -110,6 +199,29 @@ def replicas_status(value: Json, old: Json) -> Causes:
     return causes
 
 
+_DAEMONS = (
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+)
+
+
+def daemons_status(value: Json, old: Json) -> Causes:
+    """Numbers of daemons are not negative, and collisions are not forgotten."""
+    status, before = value.get("status") or {}, old.get("status") or {}
+    causes = _not_negative(status, _DAEMONS, "status")
+    count = status.get("collisionCount") or 0
+    if "collisionCount" in before and count < before["collisionCount"]:
+        causes.append(invalid_value("status.collisionCount", count, "cannot be decremented"))
+    return causes
+
+
 def pod_template(value: Json) -> Causes:
     """A template that is an object of its own."""
     return template_causes(value.get("template") or {}, "template")
@@ -143,6 +255,11 @@ def budget(value: Json) -> Causes:
 
 
 def _int_or_percent(amount: int | str | None, at: str) -> Causes:
+    return _amount(amount, at) or _not_all(amount, at)
+
+
+def _amount(amount: int | str | None, at: str) -> Causes:
+    """A whole number that is not negative, or a share."""
     if amount is None:
         return []
     if isinstance(amount, int):
@@ -153,4 +270,18 @@ def _int_or_percent(amount: int | str | None, at: str) -> Causes:
             "used for validation is '[0-9]+%')"
         )
         return [invalid_value(at, amount, why)]
-    return [invalid_value(at, amount, "must not be greater than 100%")] if int(amount[:-1]) > 100 else []
+    return []
+
+
+def _not_all(amount: int | str | None, at: str) -> Causes:
+    """A share of at most all."""
+    if isinstance(amount, str) and _share(amount) > 100:
+        return [invalid_value(at, amount, "must not be greater than 100%")]
+    return []
+
+
+def _share(amount: int | str | None) -> int:
+    """The number in an amount, whichever of the two it is; 0 where it is none."""
+    if isinstance(amount, str):
+        return int(amount[:-1]) if amount.endswith("%") and amount[:-1].isdecimal() else 0
+    return amount or 0
