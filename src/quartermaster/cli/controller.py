@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -76,7 +75,8 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
         scheduler = Scheduler(
             api,
             clock=clock,
-            leading=(lambda: True) if elector is None else (lambda: elector.leader),
+            steady=SteadyClock(),
+            leading=None if elector is None else (lambda: elector.leader),
             options=Options(
                 names=frozenset(options.scheduler_name or ("quartermaster",)),
                 default_queue=options.default_queue,
@@ -96,7 +96,7 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
         print(f"metrics, healthz and readyz on port {served.port}", flush=True)
         works = [scheduler.run()]
         if elector is not None:
-            works.append(elector.run(partial(_lead, scheduler)))
+            works.append(elector.run(scheduler.lead))
         if settings.webhook_port is not None:
             hook = Admission(
                 api,
@@ -107,12 +107,6 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
             )
             works.append(hook.run())
         return await _until(stop, works)
-
-
-async def _lead(scheduler: Scheduler) -> None:
-    """While the lease is ours: decide on what there is, and go on for as long as it lasts."""
-    scheduler.wake()
-    await asyncio.Event().wait()
 
 
 async def _until(stop: asyncio.Event, works: list[Coroutine[Any, Any, None]]) -> int:

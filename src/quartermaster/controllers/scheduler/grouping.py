@@ -2,7 +2,9 @@
 
 What a group is comes from its owner (`workloads`): its minimum, its roles, its queue. Here the pods that exist are
 fitted into that. A group *waits* while a pod of it wants a node, and *runs* while one has one; it may do both. Until
-as many pods exist as its minimum asks for, it is *short*: deciding on it would be deciding on half a gang.
+as many pods exist as its minimum asks for, it is *short*: deciding on it would be deciding on half a gang. One that is
+short and runs is *broken*: nothing of it is placed, and its grace runs. A pod whose node is gone neither runs nor
+waits: it was bound, and nobody binds it again.
 
 Refuses to know where pods are; `Occupancy` does.
 """
@@ -10,14 +12,14 @@ Refuses to know where pods are; `Occupancy` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quartermaster.api import pods as api_pods
 from quartermaster.controllers.scheduler.occupancy import FOREIGN, Occupancy, Record
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod
-from quartermaster.model.podgroup import PodGroup
+from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.reservation import Reservation
 from quartermaster.workloads.assembling import Present, assembled
 from quartermaster.workloads.external import merged
@@ -131,7 +133,10 @@ class Grouping:
             known.group = _merged(known.members.values())
         known.unfit = None
         known.runs = any(name in state.pods for name in live)
-        known.waits = any(name not in state.pods and not api_pods.gated(record.pod) for name, record in live.items())
+        known.waits = any(
+            name not in state.pods and not record.node and not api_pods.gated(record.pod)
+            for name, record in live.items()
+        )
         queue, value, known.wrong, known.incomplete = FOREIGN, None, "", False
         try:
             queue = self._site.resolve(known.group.queue, known.group.namespace)
@@ -158,13 +163,15 @@ class Grouping:
         if found.root is None:
             missing = ", ".join(f"{count} of {role}" if role else str(count) for role, count in found.missing)
             known.wrong, known.incomplete = f"waits for pods that do not exist yet: {missing}", True
-            return None
+            known.waits = False
+            if not known.runs:
+                return None
         records = list(there.values())
         started = [record.started for name, record in there.items() if name in state.pods]
         return PodGroup(
             name=known.name,
             queue=queue,
-            root=found.root,
+            root=found.root or _broken(present),
             priority=_priority(group, records),
             created=min(record.pod.created for record in records),
             preemptible=group.preemptible,
@@ -191,6 +198,13 @@ def _merged(members: Iterable[Member]) -> Group:
     return distinct[0] if len(distinct) == 1 else merged(distinct)[0]
 
 
+def _broken(present: Iterable[Present]) -> SubGroup:
+    """What is left of a gang that lost pods it needs: the lost one stands for all of them, and cannot be placed."""
+    there = [one.pod for one in present if not one.ended]
+    lost = Pod("", there[0].spec, gated=True)
+    return SubGroup(pods=(*(replace(pod, gated=True) for pod in there), lost))
+
+
 def _priority(group: Group, records: Iterable[Record]) -> int:
     if group.priority is not None:
         return group.priority
@@ -199,8 +213,9 @@ def _priority(group: Group, records: Iterable[Record]) -> int:
 
 def _present(name: str, record: Record, member: Member, *, bound: bool) -> Present:
     assert record.spec is not None, "groups with a pod that was not understood are not made"
-    ended = not record.live
-    pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=ended or api_pods.gated(record.pod))
+    ended, astray = not record.live, bool(record.node) and not bound
+    gated = ended or astray or api_pods.gated(record.pod)
+    pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=gated)
     return Present(pod=pod, role=member.role, index=member.index, ended=ended, bound=bound)
 
 
