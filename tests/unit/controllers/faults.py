@@ -16,6 +16,7 @@ from quartermaster.local.clock import VirtualClock
 TIMEOUT_S = 30.0
 """After this a client gives a request up by itself."""
 
+Told = asyncio.Queue[bytes | Exception | None]
 FORGOTTEN = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}'
 
 
@@ -56,8 +57,10 @@ class Journal:
 
 
 class FaultyApi(Decoded):
-    """`inner` as seen by one client. `cut` takes the client off the network; `kill` is called at the `kill_at`-th
-    binding or eviction of the journal, before it happens, or after it."""
+    """`inner` as seen by one client. `cut` takes it off the network.
+
+    `kill` is called at the `kill_at`-th binding or eviction of the journal, before it happens or after it.
+    """
 
     def __init__(self, inner: Decoded, *, clock: VirtualClock, rng: random.Random, journal: Journal) -> None:
         self._inner, self._clock, self._rng, self.journal = inner, clock, rng, journal
@@ -66,7 +69,8 @@ class FaultyApi(Decoded):
         self.kill: Callable[[], None] | None = None
         self.kill_at, self.kill_after = 0, False
         self.refuses: Callable[[str, str], Refused | None] = lambda _method, _path: None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], Told] = {}
+        self._stalled: list[Told] = []
 
     async def send_raw(self, method: str, path: str, body: Body | None = None, *, media: str = JSON) -> bytes:
         deed = path.endswith(("/binding", "/eviction"))
@@ -129,17 +133,17 @@ class FaultyApi(Decoded):
         await self._connected()
         if self._rng.random() < self.weather.refused:
             raise self._refusal("GET")
-        queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        queue: Told = asyncio.Queue()
         reading = asyncio.create_task(self._read(path, queue))
-        self._open.add(reading)
+        self._open[reading] = queue
         try:
             async for line in self._stormy(queue):
                 yield line
         finally:
-            self._open.discard(reading)
+            del self._open[reading]
             reading.cancel()
 
-    async def _read(self, path: str, queue: asyncio.Queue[bytes | Exception | None]) -> None:
+    async def _read(self, path: str, queue: Told) -> None:
         try:
             async with contextlib.aclosing(self._inner.watch_raw(path)) as lines:
                 async for line in lines:
@@ -148,10 +152,12 @@ class FaultyApi(Decoded):
         except (Refused, OSError) as wrong:
             queue.put_nowait(wrong)
 
-    async def _stormy(self, queue: asyncio.Queue[bytes | Exception | None]) -> AsyncGenerator[bytes, None]:
+    async def _stormy(self, queue: Told) -> AsyncGenerator[bytes, None]:
         luck = self._rng.random
         while True:
             line = await queue.get()
+            if queue in self._stalled:
+                await asyncio.Event().wait()
             if line is None:
                 return
             await self._connected()
@@ -164,15 +170,25 @@ class FaultyApi(Decoded):
                 if luck() < 0.5:
                     yield FORGOTTEN
                 return
-            if luck() < weather.swapped and not queue.empty() and isinstance(after := queue._queue[0], bytes):  # type: ignore[attr-defined]
-                kinds = {decoded(each)["type"] for each in (line, after)}
-                if "BOOKMARK" not in kinds and "ERROR" not in kinds:
-                    yield queue.get_nowait()  # type: ignore[misc]
+            if luck() < weather.swapped and _may_change_places(line, queue):
+                yield queue.get_nowait()  # type: ignore[misc]  # an event, see there
             yield line
             if luck() < weather.twice and decoded(line)["type"] != "ERROR":
                 yield line
 
+    def stall(self) -> None:
+        """The watches that are open say nothing any more, and do not end."""
+        self._stalled += self._open.values()
+
     def drop_watches(self) -> None:
         """All watches end at once, as when a server restarts."""
-        for reading in list(self._open):
+        for reading, told in self._open.items():
             reading.cancel()
+            told.put_nowait(Unreachable("connection reset"))
+
+
+def _may_change_places(line: bytes, queue: Told) -> bool:
+    """Whether the next is there, and both are events of objects."""
+    after = None if queue.empty() else queue._queue[0]  # type: ignore[attr-defined]
+    both = (line, after)
+    return all(isinstance(each, bytes) and decoded(each)["type"] not in {"BOOKMARK", "ERROR"} for each in both)

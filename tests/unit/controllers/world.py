@@ -14,6 +14,7 @@ from quartermaster.api.quantities import milli, whole
 from quartermaster.cli import running
 from quartermaster.controllers.installing import install_definitions
 from quartermaster.controllers.scheduler.scheduler import Options, Scheduler
+from quartermaster.kube.api import APPLY
 from quartermaster.kube.leases import LeaderElector
 from quartermaster.local.apiserver.admission_builtin import tolerate_extended_resources
 from quartermaster.local.apiserver.cluster import Cluster
@@ -28,8 +29,11 @@ from quartermaster.local.stages.table import everything
 from tests.unit.controllers.faults import FaultyApi, Journal
 
 Json = dict[str, Any]
+OWN = "/apis/quartermaster.dev/v1alpha1"
 
 FOUR = parse("pools: [{preset: dgx-h100, name: h, count: 4}]", "four")
+GANG = "kueue.x-k8s.io/pod-group-name"
+MOST_TURNS = 50_000
 STEP_S = 0.25
 """Moments that are nearer to each other are taken as one."""
 
@@ -132,12 +136,15 @@ class World:
     # ---- time
 
     async def settle(self) -> None:
-        """Until nothing is written for a good while of turns."""
-        quiet, seen = 0, -1
-        while quiet < 30:
+        """Until nobody has anything to do before time passes: all are in this loop, so that can be known."""
+        loop, quiet = asyncio.get_running_loop(), 0
+        for _ in range(MOST_TURNS):
             await asyncio.sleep(0)
-            now = self.server.cluster.store.revision
-            quiet, seen = (quiet + 1, seen) if now == seen else (0, now)
+            quiet = 0 if loop._ready else quiet + 1  # type: ignore[attr-defined]
+            if quiet > 2:
+                break
+        else:
+            raise AssertionError("somebody is busy without end")
         for task in self._tasks:
             if task.done():
                 task.result()
@@ -184,8 +191,10 @@ class World:
         ]
 
     def bound(self) -> Counter[str]:
-        """Pods that hold a node and stay, by gang, or by name for those that are in none."""
-        return Counter(gang_of(pod) for pod in self.live() if not pod["metadata"].get("deletionTimestamp"))
+        """Pods that hold a node that is there, and stay, by gang, or by name for those that are in none."""
+        nodes = {node["metadata"]["name"] for node in self.objects("nodes")}
+        stay = (pod for pod in self.live() if not pod["metadata"].get("deletionTimestamp"))
+        return Counter(gang_of(pod) for pod in stay if pod["spec"]["nodeName"] in nodes)
 
     def waiting(self) -> list[str]:
         """Pods without a node."""
@@ -231,12 +240,27 @@ class World:
 
     # ---- what users do
 
-    async def gang(self, name: str, pods: int, *, gpus: int = 1, least: int | None = None) -> None:
+    async def gang(self, name: str, pods: int, *, gpus: int = 1, least: int | None = None, queue: str = "") -> None:
         """A Job whose pods start together."""
         self.least[name] = pods if least is None else least
-        await self.client.send(
-            "POST", "/apis/batch/v1/namespaces/default/jobs", job(name, pods, gpus, self.least[name])
-        )
+        body = job(name, pods, gpus, self.least[name])
+        if queue:
+            body["metadata"]["labels"] = {"quartermaster.dev/queue": queue}
+        await self.client.send("POST", "/apis/batch/v1/namespaces/default/jobs", body)
+
+    async def queue(self, name: str, **spec: Any) -> None:
+        """A queue is so from now on."""
+        body = {"apiVersion": OWN.removeprefix("/apis/"), "kind": "Queue", "metadata": {"name": name}, "spec": spec}
+        path = f"{OWN}/queues/{name}?fieldManager=test&force=true"
+        await self.client.send("PATCH", path, body, media=APPLY)
+
+    async def bare(self, name: str, pods: int, *, gpus: int) -> None:
+        """A gang that nobody makes up for when it loses a pod."""
+        self.least[name] = pods
+        for number in range(pods):
+            pod = template(gpus, name=f"{name}-{number}", labels={GANG: name})
+            pod["metadata"]["annotations"]["kueue.x-k8s.io/pod-group-total-count"] = str(pods)
+            await self.client.send("POST", "/api/v1/namespaces/default/pods", pod)
 
     async def single(self, name: str, *, gpus: int = 1) -> None:
         """A pod of its own."""
@@ -248,9 +272,13 @@ class World:
             await self.client.send("DELETE", path)
 
 
+def gpus_of(pod: Json) -> int:
+    return api_pods.requests(read(PodObject, pod).spec).get("nvidia.com/gpu", 0)
+
+
 def gang_of(pod: Json) -> str:
     labels = pod["metadata"].get("labels") or {}
-    return str(labels.get("job-name") or pod["metadata"]["name"])
+    return str(labels.get("job-name") or labels.get(GANG) or pod["metadata"]["name"])
 
 
 def offered(node: Json) -> Json:
@@ -258,7 +286,7 @@ def offered(node: Json) -> Json:
     return {key: milli(value) if key == "cpu" else whole(value) for key, value in found.items()}
 
 
-def template(gpus: int, **metadata: str) -> Json:
+def template(gpus: int, **metadata: Any) -> Json:
     limits = {"nvidia.com/gpu": str(gpus)} if gpus else {}
     container = {"name": "main", "image": "busybox", "resources": {"limits": limits, "requests": {"cpu": "1"} | limits}}
     notes = {"quartermaster.dev/run-seconds": "100000"}
