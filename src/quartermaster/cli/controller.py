@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -60,7 +59,8 @@ async def _run(options: argparse.Namespace, connection: Connection, *, metrics_p
         scheduler = Scheduler(
             api,
             clock=clock,
-            leading=(lambda: True) if elector is None else (lambda: elector.leader),
+            steady=SteadyClock(),
+            leading=None if elector is None else (lambda: elector.leader),
             options=Options(
                 names=frozenset(options.scheduler_name or ("quartermaster",)),
                 default_queue=options.default_queue,
@@ -80,17 +80,11 @@ async def _run(options: argparse.Namespace, connection: Connection, *, metrics_p
         print(f"metrics, healthz and readyz on port {served.port}", flush=True)
         works = [scheduler.run()]
         if elector is not None:
-            works.append(elector.run(partial(_lead, scheduler)))
+            works.append(elector.run(scheduler.lead))
         hook = webhook.admission(options, api, clock=clock, known=scheduler.site.known)
         if hook is not None:
             works.append(hook.run())
         return await _until(stop, works)
-
-
-async def _lead(scheduler: Scheduler) -> None:
-    """While the lease is ours: decide on what there is, and go on for as long as it lasts."""
-    scheduler.wake()
-    await asyncio.Event().wait()
 
 
 async def _until(stop: asyncio.Event, works: list[Coroutine[Any, Any, None]]) -> int:

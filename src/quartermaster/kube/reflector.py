@@ -78,6 +78,22 @@ class Reflector(Generic[T]):
         self._base = 0
         self._listed = self._heard = self._clock()
         self._gone: dict[Key, int] = {}
+        self._reading: asyncio.Future[int] | None = None
+        self._doubts: list[asyncio.Future[None]] = []
+        self._renewing: list[asyncio.Future[None]] = []
+        self._doubted = asyncio.Event()
+
+    async def renew(self) -> None:
+        """Return when all that the server had at the time of this call is told: what is listed anew, not what is heard.
+
+        A watch says what came to pass, but not how late it is.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._doubts.append(done)
+        self._doubted.set()
+        if self._reading is not None:
+            self._reading.cancel()
+        await done
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -94,15 +110,31 @@ class Reflector(Generic[T]):
                 self.answered.set()
             if pause:
                 _log.warning("%s: %s; next attempt in %.1f s", self.path, self.failure, pause)
-                await self._clock.until(self._clock() + pause)
+                await self._pause(pause)
             await asyncio.sleep(0)
+
+    async def _pause(self, seconds: float) -> None:
+        """So long, or until somebody doubts what is known."""
+        waits = [asyncio.ensure_future(self._clock.until(self._clock() + seconds))]
+        waits.append(asyncio.ensure_future(self._doubted.wait()))  # type: ignore[arg-type]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _attempt(self) -> None:
         if self._since is not None and self._audit is not None and self._clock() >= self._listed + self._audit:
             self._since = None
+        if self._doubts:
+            self._since = None
+            self._renewing += self._doubts
+            self._doubts.clear()
+            self._doubted.clear()
         if self._since is None and not self._streaming:
             await self._list()
-        await self._guarded()
+        if not self._doubts:
+            await self._guarded()
 
     def _refused(self, refused: Refused) -> float:
         """Where to go on, and after how many seconds."""
@@ -156,19 +188,26 @@ class Reflector(Generic[T]):
         self.failure = None
         self.synced.set()
         self.answered.set()
+        for done in self._renewing:
+            if not done.done():
+                done.set_result(None)
+        self._renewing.clear()
 
     # Watching
 
     async def _guarded(self) -> None:
         """One watch, ended when it is silent for too long."""
         self._heard = began = self._clock()
-        reading = asyncio.ensure_future(self._read())
+        reading = self._reading = asyncio.ensure_future(self._read())
         try:
             await self._silent(reading)
         finally:
+            self._reading = None
             if not reading.done():
                 reading.cancel()
                 await asyncio.wait((reading,))
+        if reading.cancelled() and self._doubts:
+            return
         if reading.cancelled():
             # A server that takes a stream of initial events for a plain watch never says that they are complete.
             self._streaming = self._streaming and self._since is not None

@@ -109,7 +109,7 @@ async def test_a_pod_of_that_name_which_is_another_is_not_ours() -> None:
         it.api.answer("GET", f"{POD}/a", {"metadata": {"uid": "other"}, "spec": {"nodeName": "n"}})
         gang = it.bind("a")
         await settle(it.clock, 10)
-        assert gang.refused == {"a": "the pod is gone"}
+        assert (gang.gone, gang.refused) == (["a"], {})
 
 
 async def test_nothing_is_sent_by_who_does_not_lead() -> None:

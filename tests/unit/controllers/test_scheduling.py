@@ -140,3 +140,25 @@ async def submit_pod(it: Local, name: str, group: str) -> None:
     metadata = {"name": name, "labels": {"quartermaster.dev/pod-group": group}}
     body = {"metadata": metadata, "spec": {"restartPolicy": "Never", "containers": [container]}}
     await it.client.send("POST", "/api/v1/namespaces/default/pods", body)
+
+
+async def test_a_gang_that_is_raised_keeps_running_and_what_is_more_is_admitted_apart() -> None:
+    async with local() as it:
+        await it.after(5)
+        body = {"metadata": {"name": "g"}, "spec": {"min": 1}}
+        head = {"apiVersion": "quartermaster.dev/v1alpha1", "kind": "PodGroup"}
+        await it.client.send("POST", f"{OWN}/namespaces/default/podgroups", head | body)
+        await submit_pod(it, "a", "g")
+        await it.after(10)
+        assert await nodes_of(it, "a") == ["h-0"]
+        path = f"{OWN}/namespaces/default/podgroups/g"
+        await it.client.send("PATCH", path, {"spec": {"min": 3}}, media="application/merge-patch+json")
+        for name in ("b", "c"):
+            await submit_pod(it, name, "g")
+        await it.after(600)
+        pods = await it.pods()
+        assert "deletionTimestamp" not in pods["a"]["metadata"], "it had its minimum when it was admitted"
+        assert await nodes_of(it, "") == ["", "", "h-0"], "two more of which one has room: none"
+        await it.client.send("PATCH", path, {"spec": {"min": 2}}, media="application/merge-patch+json")
+        await it.after(60)
+        assert await nodes_of(it, "") == ["", "h-0", "h-1"]

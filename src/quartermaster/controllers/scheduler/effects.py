@@ -2,7 +2,7 @@
 
 A binding that is refused for good takes its gang with it: what else of it was bound in the same decision is evicted if
 the gang is not whole without, and the group is left alone for a while, longer each time, so that what can never be
-bound starves nobody.
+bound starves nobody. An eviction that is refused is believed for a while too: its pod counts as leaving until then.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
+REFUSED_S: Final = 5.0
+"""After which an eviction that was refused may be decided on again."""
 
 
 class Effects:
@@ -38,11 +40,12 @@ class Effects:
         narrator: Narrator,
         *,
         clock: Clock,
+        steady: Clock,
         metrics: Metrics,
         changed: Callable[[], None],
     ) -> None:
         self._occupancy, self._grouping, self._narrator = occupancy, grouping, narrator
-        self._clock, self._metrics, self._changed = clock, metrics, changed
+        self._clock, self._steady, self._metrics, self._changed = clock, steady, metrics, changed
         self._executor: Executor | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self.held_back: dict[str, Known] = {}
@@ -70,8 +73,10 @@ class Effects:
 
     def settled(self, gang: Gang) -> None:
         """All bindings of a gang are answered."""
-        known, now = self._grouping.groups.get(gang.group), self._clock()
+        known, now = self._grouping.groups.get(gang.group), self._steady()
         self._count(gang, known, now)
+        if gang.gone:
+            self._changed()
         if not gang.refused and not gang.dropped:
             if known is not None:
                 known.backoff = 0.0
@@ -106,7 +111,7 @@ class Effects:
                 metrics.bindings.labels(result).inc(len(pods))
         metrics.bind.observe(now - gang.asked)
         if known is not None and known.value is not None and not gang.refused:
-            metrics.waited.observe(now - known.value.queued)
+            metrics.waited.observe(max(0.0, self._clock() - known.value.queued))
 
     def _roll_back(self, known: Known, gang: Gang) -> None:
         """Take back what was bound of a gang that is not whole: half a gang holds devices and computes nothing."""
@@ -131,8 +136,9 @@ class Effects:
         if not refusal:
             return
         self._metrics.evictions_refused.inc()
+        _log.info("%s stays: %s", name, refusal)
+        await self._steady.until(self._steady() + REFUSED_S)
         record = self._occupancy.records.get(name)
         if record is not None and record.pod.metadata.uid == pod.metadata.uid and not record.pod.leaving:
-            _log.info("%s stays: %s", name, refusal)
             self._occupancy.stays(name)
             self._changed()

@@ -2,8 +2,10 @@
 
 A binding that was sent is true until the API has said otherwise *for certain*. After a timeout nobody knows, so the pod
 is asked for until it is known: room is never given away that may be taken. A gang of which one binding is refused for
-good is handed back, with what of it is bound, so that the caller takes all of it back. Sending the same binding twice
-is harmless: the second is answered with a conflict, and the pod says where it is.
+good is handed back, with what of it is bound, so that the caller takes all of it back. A pod that is gone is no
+refusal: its gang is what it would be had the pod gone a moment later. Sending the same binding twice is harmless: the
+second is answered with a conflict, and the pod says where it is. A conflict that leaves the pod without a node is
+somebody else's write in the same moment, or a storm, and is tried again before it counts.
 
 Refuses to decide what follows from a refusal, and to send anything once `leading` is no longer true.
 """
@@ -32,8 +34,8 @@ ANSWER_S = 4.0
 that no binding of the one can come after decisions of the other."""
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
-AWAY = frozenset((429, 500, 502, 503, 504))
-"""Answers that say nothing about the request."""
+AWAY = frozenset((401, 408, 429, 500, 502, 503, 504))
+"""Answers that say nothing about the request; 401 is what a credential that is being renewed gets."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Gang:
     refused: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     """Not sent any more, because another of the gang was refused, or leadership was lost."""
+    gone: list[str] = field(default_factory=list)
+    """Pods that were deleted, or are being deleted: their events will say the rest."""
     left: int = 0
     asked: float = 0.0
 
@@ -71,9 +75,11 @@ class Executor:
         rng: Random,
         done: Callable[[Gang], None],
         leading: Callable[[], bool] = lambda: True,
+        steady: Clock | None = None,
         width: int = WIDTH,
     ) -> None:
         self._api, self._clock, self._rng, self._done, self._leading = api, clock, rng, done, leading
+        self._steady = steady or clock
         self._width = width
         self._todo: deque[tuple[Gang, Binding]] = deque()
         self._ready = asyncio.Event()
@@ -88,7 +94,7 @@ class Executor:
 
     def bind(self, gang: Gang) -> None:
         """Have a gang bound."""
-        gang.left, gang.asked = len(gang.bindings), self._clock()
+        gang.left, gang.asked = len(gang.bindings), self._steady()
         self._todo.extend((gang, binding) for binding in gang.bindings)
         self.in_flight += gang.left
         self._ready.set()
@@ -112,82 +118,114 @@ class Executor:
             gang, binding = self._todo.popleft()
             if gang.refused or not self._leading():
                 gang.dropped.append(binding.name)
-            elif why := await self._bind(binding):
-                gang.refused[binding.name] = why
             else:
-                gang.bound.append(binding.name)
+                await self._settle(gang, binding)
             gang.left -= 1
             self.in_flight -= 1
             if not gang.left:
                 self._done(gang)
 
+    async def _settle(self, gang: Gang, binding: Binding) -> None:
+        try:
+            why = await self._bind(binding)
+        except _Gone:
+            gang.gone.append(binding.name)
+        except _Deposed:
+            gang.dropped.append(binding.name)
+        else:
+            if why:
+                gang.refused[binding.name] = why
+            else:
+                gang.bound.append(binding.name)
+
     async def _bind(self, binding: Binding) -> str:
-        """Bind one pod; why not, if it is not bound."""
+        """Bind one pod; why it is refused, if it is. Raises _Gone and _Deposed."""
         pod = binding.pod
         body = api_pods.binding(pod, binding.node, binding.devices)
         wait = FIRST_WAIT_S
         while True:
+            refusal, told = "", 0.0
             try:
                 self.writes += 1
                 async with asyncio.timeout(ANSWER_S):
                     await self._api.send("POST", f"{_path(pod)}/binding", body)
             except Refused as wrong:
                 if wrong.code == 404:
-                    return "the pod is gone"
+                    raise _Gone from None
                 if wrong.code != 409 and wrong.code not in AWAY:
                     return str(wrong)
-                refusal = str(wrong) if wrong.code == 409 else ""
-            except (OSError, TimeoutError):
-                refusal = ""
+                refusal, told = str(wrong) if wrong.code == 409 else "", wrong.retry_after or 0.0
+            except OSError:
+                pass
             else:
                 return ""
-            found = await self._settled(pod)
-            if found or refusal or not self._leading():
-                return "" if found == binding.node else refusal or f"it is on {found or 'no node'}"
-            wait = await self._pause(wait)
+            found = await self._where(pod)
+            if found:
+                return "" if found == binding.node else refusal or f"it is on {found}"
+            if refusal and wait >= LONGEST_WAIT_S:
+                return refusal
+            wait = await self._pause(wait, at_least=told)
+            if not self._leading():
+                raise _Deposed
 
-    async def _settled(self, pod: PodObject) -> str | None:
-        """Where a pod is, once somebody answers."""
+    async def _where(self, pod: PodObject) -> str:
+        """The node that a pod is bound to, asked for until somebody knows. Raises _Gone and _Deposed."""
         wait = FIRST_WAIT_S
         while True:
+            told = 0.0
             try:
-                return await self._where(pod)
+                async with asyncio.timeout(ANSWER_S):
+                    found = await self._api.send("GET", _path(pod))
             except Refused as wrong:
-                if wrong.code not in AWAY:
-                    return None
-            except (OSError, TimeoutError):
+                if wrong.code == 404:
+                    raise _Gone from None
+                told = wrong.retry_after or 0.0
+            except OSError:
                 pass
-            wait = await self._pause(wait)
-
-    async def _where(self, pod: PodObject) -> str | None:
-        """The node that a pod is bound to; None if none. Raises Refused, with 404 too if it is another pod by now."""
-        found = await self._api.send("GET", _path(pod))
-        if found["metadata"]["uid"] != pod.metadata.uid:
-            raise Refused(404, "it is another pod by now")
-        return found["spec"].get("nodeName")
+            else:
+                metadata, node = found["metadata"], found["spec"].get("nodeName", "")
+                if metadata["uid"] != pod.metadata.uid or (metadata.get("deletionTimestamp") and not node):
+                    raise _Gone
+                return str(node)
+            wait = await self._pause(wait, at_least=told)
+            if not self._leading():
+                raise _Deposed
 
     async def _send(self, method: str, path: str, body: Json, *, media: str = "application/json") -> None:
         """One write, again while nobody is there to answer; raises Refused."""
         wait = FIRST_WAIT_S
         while True:
+            if not self._leading():
+                raise Refused(503, "another leads by now")
+            told = 0.0
             try:
                 self.writes += 1
-                await self._api.send(method, path, body, media=media)
+                async with asyncio.timeout(ANSWER_S):
+                    await self._api.send(method, path, body, media=media)
             except Refused as wrong:
                 if wrong.code not in AWAY or (wrong.code == 429 and path.endswith("/eviction")):
                     raise  # a budget that is spent is an answer
-            except (OSError, TimeoutError):
+                told = wrong.retry_after or 0.0
+            except OSError:
                 pass
             else:
                 return
-            if wait >= LONGEST_WAIT_S or not self._leading():
+            if wait >= LONGEST_WAIT_S:
                 raise Refused(503, "the API does not answer")
-            wait = await self._pause(wait)
+            wait = await self._pause(wait, at_least=told)
 
-    async def _pause(self, wait: float) -> float:
+    async def _pause(self, wait: float, *, at_least: float = 0.0) -> float:
         """Wait about that long; the next wait."""
-        await self._clock.until(self._clock() + wait * self._rng.uniform(0.75, 1.25))
+        await self._steady.until(self._steady() + max(wait, at_least) * self._rng.uniform(1.0, 1.5))
         return min(LONGEST_WAIT_S, wait * 2)
+
+
+class _Gone(Exception):
+    """The pod is no more, or will not be for long."""
+
+
+class _Deposed(Exception):
+    """Somebody else decides by now."""
 
 
 def _path(pod: PodObject) -> str:

@@ -2,7 +2,9 @@
 
 What a group is comes from its owner (`workloads`): its minimum, its roles, its queue. Here the pods that exist are
 fitted into that. A group *waits* while a pod of it wants a node, and *runs* while one has one; it may do both. Until
-as many pods exist as its minimum asks for, it is *short*: deciding on it would be deciding on half a gang.
+as many pods exist as its minimum asks for, it is *short*: deciding on it would be deciding on half a gang. One that is
+short and runs is *broken*: nothing of it is placed, and its grace runs. A pod whose node is gone neither runs nor
+waits: it was bound, and nobody binds it again.
 
 Refuses to know where pods are; `Occupancy` does.
 """
@@ -10,18 +12,23 @@ Refuses to know where pods are; `Occupancy` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from quartermaster.api import pods as api_pods
 from quartermaster.controllers.scheduler.occupancy import FOREIGN, Occupancy, Record
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.model.errors import InvalidInput
 from quartermaster.model.pod import Pod
-from quartermaster.model.podgroup import PodGroup
+from quartermaster.model.podgroup import PodGroup, SubGroup
 from quartermaster.model.reservation import Reservation
+from quartermaster.scheduling.presence import Presence
 from quartermaster.workloads.assembling import Present, assembled
 from quartermaster.workloads.external import merged
 from quartermaster.workloads.group import Group, Member
+from quartermaster.workloads.resizing import resized
+
+GROWTH: Final = "/growth"
 
 
 @dataclass(slots=True)
@@ -33,6 +40,10 @@ class Known:
     """Its pods that exist, and where in the group each belongs."""
     group: Group | None = None
     """What all of them make of it."""
+    admitted: Group | None = None
+    """What it was when it last had its minimum: what its object asks for beyond that is a new admission."""
+    grown: str = ""
+    """The name of the group of what it has grown by and that is not admitted yet."""
     value: PodGroup | None = None
     wrong: str = ""
     incomplete: bool = False
@@ -111,35 +122,86 @@ class Grouping:
             if known is None:
                 continue
             if not known.members:
-                for table in (self.groups, self.waiting, self.running, self.timed, self.wrong):
-                    table.pop(name, None)
-                continue
-            self._look(known)
-            looked.append(known)
-            value = known.value
-            _file(self.waiting, known, is_in=known.waits and value is not None)
-            _file(self.running, known, is_in=known.runs and value is not None)
-            _file(self.timed, known, is_in=known.runs and value is not None and value.max_runtime is not None)
-            _file(self.wrong, known, is_in=value is None)
+                self._drop(name)
+                self._drop(known.grown)
+            elif not name.endswith(GROWTH):  # what a group has grown by is looked at with it
+                looked += self._look_at(known)
         return looked
 
-    def _look(self, known: Known) -> None:
+    def _look_at(self, known: Known) -> list[Known]:
+        """A group, and what it has grown by."""
+        group = _merged(known.members.values()) if known.group is None else known.group
+        known.group, found = group, [known]
+        grown = self._resize(known, group)
+        if grown is None:
+            self._drop(known.grown)
+            known.grown = ""
+            self._look(known, group, known.members)
+        else:
+            kept, growth, joins = grown
+            self._look(known, kept, known.members.keys() - joins)
+            known.grown = f"{known.name}{GROWTH}"
+            other = self.groups.setdefault(known.grown, Known(known.grown))
+            other.group, other.members = growth, {name: known.members[name] for name in joins}
+            self._look(other, growth, joins)
+            found.append(other)
+        if known.value is not None and grown is None and known.runs and self._whole(known.value):
+            known.admitted = group
+        for each in found:
+            value = each.value
+            _file(self.waiting, each, is_in=each.waits and value is not None)
+            _file(self.running, each, is_in=each.runs and value is not None)
+            _file(self.timed, each, is_in=each.runs and value is not None and value.max_runtime is not None)
+            _file(self.wrong, each, is_in=value is None)
+        return found
+
+    def _drop(self, name: str) -> None:
+        for table in (self.groups, self.waiting, self.running, self.timed, self.wrong):
+            table.pop(name, None)
+
+    def _whole(self, value: PodGroup) -> bool:
+        state = self._occupancy.state
+        return Presence(state.pods, state.leaving).satisfied(value.root)
+
+    def _resize(self, known: Known, now: Group) -> tuple[Group, Group, set[str]] | None:
+        """What of a group was admitted, what is more, and the pods of that; None if nothing is more.
+
+        A job that is raised from 4 workers to 8 would otherwise be below its minimum at once, and be taken down.
+        """
+        state = self._occupancy.state
+        if not any(name in state.pods for name in known.members):
+            known.admitted = None
+        if known.admitted is None or known.admitted == now or now.open:
+            return None
+        found = resized(known.admitted, now)
+        if found.grown is None:
+            return None
+        joins: set[str] = set()
+        for role in now.roles:
+            mine = [name for name, member in known.members.items() if now.pooled or member.role[:1] == (role.name,)]
+            mine.sort(key=lambda name: (name not in state.pods, known.members[name].index or 0, name))
+            before = found.kept.role((role.name,))
+            joins.update(mine[found.kept.desired if now.pooled else 0 if before is None else before.desired :])
+        return found.kept, found.grown, joins
+
+    def _look(self, known: Known, group: Group, members: Iterable[str]) -> None:
         records, state = self._occupancy.records, self._occupancy.state
-        there = {name: records[name] for name in known.members}
+        there = {name: records[name] for name in members}
         live = {name: record for name, record in there.items() if _counts(record)}
-        if known.group is None:
-            known.group = _merged(known.members.values())
         known.unfit = None
         known.runs = any(name in state.pods for name in live)
-        known.waits = any(name not in state.pods and not api_pods.gated(record.pod) for name, record in live.items())
+        known.waits = any(
+            name not in state.pods and not record.node and not api_pods.gated(record.pod)
+            for name, record in live.items()
+        )
         queue, value, known.wrong, known.incomplete = FOREIGN, None, "", False
         try:
-            queue = self._site.resolve(known.group.queue, known.group.namespace)
+            queue = self._site.resolve(group.queue, group.namespace)
             unread = next((f"{name}: {record.wrong}" for name, record in live.items() if record.wrong), "")
             if unread:
                 known.wrong = unread
             else:
-                value = self._value(known, known.group, there, queue)
+                value = self._value(known, group, there, queue)
         except InvalidInput as wrong:
             known.wrong = str(wrong)
         known.value = value
@@ -158,13 +220,15 @@ class Grouping:
         if found.root is None:
             missing = ", ".join(f"{count} of {role}" if role else str(count) for role, count in found.missing)
             known.wrong, known.incomplete = f"waits for pods that do not exist yet: {missing}", True
-            return None
+            known.waits = False
+            if not known.runs:
+                return None
         records = list(there.values())
         started = [record.started for name, record in there.items() if name in state.pods]
         return PodGroup(
             name=known.name,
             queue=queue,
-            root=found.root,
+            root=found.root or _broken(present),
             priority=_priority(group, records),
             created=min(record.pod.created for record in records),
             preemptible=group.preemptible,
@@ -191,6 +255,13 @@ def _merged(members: Iterable[Member]) -> Group:
     return distinct[0] if len(distinct) == 1 else merged(distinct)[0]
 
 
+def _broken(present: Iterable[Present]) -> SubGroup:
+    """What is left of a gang that lost pods it needs: the lost one stands for all of them, and cannot be placed."""
+    there = [one.pod for one in present if not one.ended]
+    lost = Pod("", there[0].spec, gated=True)
+    return SubGroup(pods=(*(replace(pod, gated=True) for pod in there), lost))
+
+
 def _priority(group: Group, records: Iterable[Record]) -> int:
     if group.priority is not None:
         return group.priority
@@ -199,8 +270,9 @@ def _priority(group: Group, records: Iterable[Record]) -> int:
 
 def _present(name: str, record: Record, member: Member, *, bound: bool) -> Present:
     assert record.spec is not None, "groups with a pod that was not understood are not made"
-    ended = not record.live
-    pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=ended or api_pods.gated(record.pod))
+    ended, astray = not record.live, bool(record.node) and not bound
+    gated = ended or astray or api_pods.gated(record.pod)
+    pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=gated)
     return Present(pod=pod, role=member.role, index=member.index, ended=ended, bound=bound)
 
 

@@ -5,7 +5,10 @@ time however fast changes come. A cycle decides on what is new and on what may h
 found to fit nowhere is left out until room was given back, a rule changed, or `RETRY_S` passed. Everything a cycle
 decided is put down before the first word to the API, so the next cycle never sees half of it.
 
-Only a leader decides; a standby keeps the same picture, and takes over with the next cycle.
+Only a leader decides; a standby keeps the same picture. A standby's picture may be late by any time, so a new leader
+lists the pods anew before its first cycle: what the last one did is in that list, or will never be.
+
+Two clocks: `clock` is what objects are stamped with, and may be set; `steady` is what waits are measured on.
 """
 
 from __future__ import annotations
@@ -62,6 +65,9 @@ RETRY_S = 30.0
 REPORT_S = 1.0
 """Between reports on queues and groups."""
 
+SET_S = 0.5
+"""A clock that goes apart from the steady one by more than this between two cycles was set."""
+
 SILENCE_S = 60.0
 """After which a scheduler that shows no sign of life is taken for stuck."""
 
@@ -83,7 +89,10 @@ class Options:
 
 
 class Scheduler:
-    """Runs until cancelled. `leading` says whether it may decide, `wake` that the answer changed."""
+    """Runs until cancelled. Given `leading`, it decides while that is true and `lead` runs; else always.
+
+    Without `steady`, waits are measured on `clock`, which is never set then.
+    """
 
     def __init__(
         self,
@@ -91,12 +100,16 @@ class Scheduler:
         *,
         clock: Clock,
         options: Options | None = None,
-        leading: Callable[[], bool] = lambda: True,
+        steady: Clock | None = None,
+        leading: Callable[[], bool] | None = None,
         metrics: Metrics | None = None,
         gather: float = GATHER_S,
     ) -> None:
         self.options = options or Options()
-        self._api, self._clock, self._leading, self._gather = api, clock, leading, gather
+        self._api, self._clock, self._gather = api, clock, gather
+        self._steady = steady or clock
+        self._leading = leading or (lambda: True)
+        self._informed = leading is None
         self._placement = self.options.placement or placement_policy("quartermaster", EXPECTED)
         self._rng = np.random.default_rng(self.options.seed)
         self._changed = asyncio.Event()
@@ -104,23 +117,35 @@ class Scheduler:
         self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
-        self.sources = Sources(api, clock=clock, rng=rng)
+        self.sources = Sources(api, clock=self._steady, rng=rng, steady=steady)
         self.site = Site(
             self.sources, default_queue=self.options.default_queue, changed=self._site_changed, nodes=self._seen_nodes
         )
         self.grouping = Grouping(self.occupancy, self.site)
-        self.membership = Membership(api, self.sources, clock=clock, rng=rng, joined=self._joined)
-        self.teller = Teller(api, clock=clock)
-        self._nodes = Reflector(api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), rng=rng)
-        self._pods = Reflector(api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), rng=rng)
+        self.membership = Membership(api, self.sources, clock=self._steady, rng=rng, joined=self._joined)
+        self.teller = Teller(api, clock=self._steady)
+        self._nodes = Reflector(
+            api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), clock=steady, rng=rng
+        )
+        self._pods = Reflector(
+            api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=steady, rng=rng
+        )
         self.events = Events(
-            api, component="quartermaster", instance=self.options.instance, clock=SteadyClock(), wall=clock
+            api, component="quartermaster", instance=self.options.instance, clock=steady or SteadyClock(), wall=clock
         )
         self.narrator = Narrator(self.occupancy, self.teller, self.events, clock=clock, owner=self._owner_of)
         self.effects = Effects(
-            self.occupancy, self.grouping, self.narrator, clock=clock, metrics=self.metrics, changed=self.wake
+            self.occupancy,
+            self.grouping,
+            self.narrator,
+            clock=clock,
+            steady=self._steady,
+            metrics=self.metrics,
+            changed=self.wake,
         )
-        self.executor = Executor(api, clock=clock, rng=rng, done=self.effects.settled, leading=leading)
+        self.executor = Executor(
+            api, clock=clock, steady=self._steady, rng=rng, done=self.effects.settled, leading=self._leading
+        )
         self.reporter = Reporter(
             self.sources,
             self.site,
@@ -138,10 +163,22 @@ class Scheduler:
         self._reserved: set[str] = set()
         self._alive = time.monotonic()
         self._all_at = self._decided_at = float("-inf")
+        self._ahead = self._wall_ahead()
 
     def wake(self) -> None:
         """Look again soon."""
         self._changed.set()
+
+    async def lead(self) -> None:
+        """Decide from now on until cancelled: the lease is ours, and nobody else writes any more."""
+        await self._pods.synced.wait()
+        await self._pods.renew()
+        self._informed = True
+        self.wake()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._informed = False
 
     async def run(self) -> None:
         """Watch and decide until cancelled."""
@@ -161,26 +198,29 @@ class Scheduler:
             took = 0.0
             while True:
                 await self._until_changed()
-                await self._clock.until(self._clock() + min(LONGEST_GATHER_S, max(self._gather, 2 * took)))
+                await self._steady.until(self._steady() + min(LONGEST_GATHER_S, max(self._gather, 2 * took)))
                 self._changed.clear()
                 began = time.perf_counter()
-                if self._leading():
+                if self._may_decide():
                     self.decide()
                 took = time.perf_counter() - began
+
+    def _may_decide(self) -> bool:
+        return self._informed and self._leading()
 
     async def _pulse(self) -> None:
         """A loop that is stuck does not come here."""
         while True:
             self._alive = time.monotonic()
-            await self._clock.until(self._clock() + SILENCE_S / 4)
+            await self._steady.until(self._steady() + SILENCE_S / 4)
 
     async def _report(self) -> None:
         """Say what there is to say, not more often than people read."""
         while True:
             await self._spoken.wait()
-            await self._clock.until(self._clock() + REPORT_S)
+            await self._steady.until(self._steady() + REPORT_S)
             self._spoken.clear()
-            if self._leading() and self.reporter.report():
+            if self._may_decide() and self.reporter.report():
                 self._spoken.set()
 
     def unhealthy(self) -> str:
@@ -202,7 +242,7 @@ class Scheduler:
         if due == float("inf"):
             await self._changed.wait()
             return
-        waits = [asyncio.ensure_future(self._clock.until(due)), asyncio.ensure_future(self._changed.wait())]
+        waits = [asyncio.ensure_future(self._steady.until(due)), asyncio.ensure_future(self._changed.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -273,10 +313,11 @@ class Scheduler:
         broken = any(known.runs and len(known.members) > 1 for known in looked)
         now = self._clock()
         against = (self.occupancy.releases, self.site.generation)
-        waiting = self._to_try(now, against)
-        self._decided_at = now
+        waiting = self._to_try(self._steady(), against)
+        self._decided_at = self._steady()
+        self._heed_set_clock()
         for known in looked:
-            if known.value is None:
+            if known.wrong:
                 self.narrator.undecidable(known)
         if not waiting and not broken and not self._time_is_up(now):
             return
@@ -298,6 +339,20 @@ class Scheduler:
         self.reporter.decided(plan, (group.name for group in waiting))
         self._spoken.set()
         self.effects.carry_out(plan)
+
+    def _wall_ahead(self) -> float:
+        return self._clock() - self._steady()
+
+    def _heed_set_clock(self) -> None:
+        """A clock that was set makes no gang older: what is remembered in its time is moved with it."""
+        jump, self._ahead = self._wall_ahead() - self._ahead, self._wall_ahead()
+        if abs(jump) < SET_S:
+            return
+        for name in self._stale:
+            known = self.grouping.groups.get(name)
+            if known is not None and known.value is not None and known.stale_since is not None:
+                known.stale_since += jump
+                known.value = replace(known.value, stale_since=known.stale_since)
 
     def _policies(self) -> Policies:
         return Policies(
@@ -371,8 +426,8 @@ class Scheduler:
             groups[verdict.group].unfit = against
 
     def _next_due(self) -> float:
-        """When to look again though nothing changes."""
-        grouping, grace = self.grouping, self.options.rules.staleness_grace
+        """When to look again though nothing changes, on the steady clock."""
+        grouping, grace, ahead = self.grouping, self.options.rules.staleness_grace, self._wall_ahead()
         dues = [known.not_before for known in self.effects.held_back.values()]
         if grouping.waiting:
             dues.append(self._all_at + RETRY_S)
@@ -380,8 +435,8 @@ class Scheduler:
             known = grouping.groups.get(name)
             if known is not None and known.value is not None and known.stale_since is not None:
                 own = known.value.staleness_grace
-                dues.append(known.stale_since + (grace if own is None else own))
+                dues.append(known.stale_since + (grace if own is None else own) - ahead)
         for known in grouping.timed.values():
             assert known.value is not None, "see Grouping.refresh"
-            dues.append((known.value.started or 0.0) + (known.value.max_runtime or 0.0))
+            dues.append((known.value.started or 0.0) + (known.value.max_runtime or 0.0) - ahead)
         return max(min(dues, default=float("inf")), self._decided_at + self._gather)

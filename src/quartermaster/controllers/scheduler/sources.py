@@ -93,10 +93,12 @@ class Source:
 class Sources:
     """All kinds that were wanted."""
 
-    def __init__(self, api: Api, *, clock: Clock, rng: Random) -> None:
-        self._api, self._clock, self._rng = api, clock, rng
+    def __init__(self, api: Api, *, clock: Clock, rng: Random, steady: Clock | None = None) -> None:
+        self._api, self._clock, self._rng, self._steady = api, clock, rng, steady
         self._sources: dict[GroupKind, Source] = {}
-        self._definitions = Reflector(api, DEFINITIONS, self._definition_changed, view=view_of(Definition), rng=rng)
+        self._definitions = Reflector(
+            api, DEFINITIONS, self._definition_changed, view=view_of(Definition), clock=steady, rng=rng
+        )
         self._group: asyncio.TaskGroup | None = None
 
     async def start(self, group: asyncio.TaskGroup) -> None:
@@ -144,7 +146,7 @@ class Sources:
                 if place is None:
                     return
                 told = partial(_named, place.api_version, key[1], source.on_change)
-                source.reflector = Reflector(self._api, place.all, told, rng=self._rng)
+                source.reflector = Reflector(self._api, place.all, told, clock=self._steady, rng=self._rng)
                 source.task = self._group.create_task(source.reflector.run(), name=f"watch of {place.all}")
         await source.reflector.answered.wait()
 
@@ -217,6 +219,8 @@ class Sources:
         if source.task is not None:
             source.task.cancel()
         gone = [] if source.reflector is None else list(source.reflector.objects.values())
+        if source.reflector is not None:
+            source.reflector.answered.set()  # whoever still waits for its first answer has it now
         source.reflector = source.task = None
         source.missing = "its definition was deleted"
         for value in gone:

@@ -2,7 +2,8 @@
 
 Words are cheap for us and dear for the API server, so each is held back for a moment (what is true no longer is never
 written), only the last word on a subject is written, and none is repeated sooner than `interval`. A word that is
-refused is lost: it is said anew when it changes. Nothing here decides anything, and no decision waits for it.
+refused is lost: it may be said again, and no sooner than that either, so that who cannot be written to is not flooded.
+Nothing here decides anything, and no decision waits for it.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Teller:
         except (Refused, OSError, TimeoutError) as wrong:
             if not isinstance(wrong, Refused) or wrong.code not in {404, 409}:
                 _log.warning("could not write %s: %s", word.path, wrong)
-            self._said.pop(subject, None)
+            if subject in self._said:
+                self._said[subject] = (self._said[subject][0], None)
         finally:
             self._width.release()
