@@ -258,16 +258,6 @@ class BudgetObject(Object):
     RESOURCE: ClassVar[str] = "/apis/policy/v1/poddisruptionbudgets"
 
 
-class PriorityClassObject(Object):
-    """A PriorityClass."""
-
-    value: int = 0
-    global_default: bool = False
-    preemption_policy: str = ""
-
-    RESOURCE: ClassVar[str] = "/apis/scheduling.k8s.io/v1/priorityclasses"
-
-
 def read(kind: type[T], value: Json | bytes) -> T:
     """An object of `kind` from JSON, parsed or not; raises `msgspec.ValidationError` for what is none."""
     if isinstance(value, bytes):
