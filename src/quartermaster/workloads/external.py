@@ -7,7 +7,7 @@ own groups hold then, or those that name it are taken together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,6 +148,10 @@ def declared(value: Json, part: str = "", lookup: Lookup | None = None) -> Decla
 def _own(spec: Json) -> Declared:
     """A PodGroup of ours: `min` counts pods, or the sub-groups right below."""
     roles = _own_parts(spec, "")
+    listed = {name for role in roles for name in _names(role)}
+    # What is its own ancestor has no place in the tree, and is needed all the same.
+    astray = [part for _, part in items(spec, "subGroups", where="spec") if text(part, "name") not in listed]
+    roles += tuple(Role.of(text(part, "name"), optional(part, "min") or 0) for part in astray)
     needed = optional(spec, "min")
     least = 0 if roles or needed is None else needed
     if roles:
@@ -185,6 +189,12 @@ def _own_parts(spec: Json, parent: str, above: frozenset[str] = frozenset()) -> 
         else:
             found.append(Role.of(name, needed or 0, topology=near))
     return tuple(found)
+
+
+def _names(role: Role) -> Iterator[str]:
+    yield role.name
+    for part in role.parts:
+        yield from _names(part)
 
 
 def _own_topology(value: Json, where: str) -> Closeness | None:

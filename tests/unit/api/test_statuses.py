@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartermaster.api.podgroup_status import Verdicts, least, podgroup_status
-from quartermaster.api.podgroups import group_from
 from quartermaster.api.quantities import text
 from quartermaster.api.queue_status import queue_patches
 from quartermaster.api.queues import queues_from
@@ -21,7 +20,7 @@ from quartermaster.cluster.state import ClusterState
 from quartermaster.model.node import Node
 from quartermaster.model.pod import GpuRequest, Pod, PodSpec
 from quartermaster.model.podgroup import PodGroup, SubGroup
-from quartermaster.model.topology import Topology
+from quartermaster.model.topology import Topology, TopologyConstraint
 from quartermaster.model.units import DEVICE, GIB
 from quartermaster.scheduling.cycle import Policies, cycle
 from quartermaster.scheduling.plan import Plan
@@ -261,11 +260,9 @@ def test_a_group_that_fits_nowhere_is_told_what_the_nodes_lack() -> None:
 
 def test_a_topology_in_the_way_is_a_reason_of_its_own() -> None:
     found = topologies_from([{"metadata": {"name": "fabric"}, "spec": {"levels": [{"label": "rack"}]}}])
-    spec = {"queue": "blue", "min": 9, "topology": {"topology": "fabric", "required": "rack"}}
-    value = {"metadata": {"name": "g", "namespace": "ml"}, "spec": spec}
-    pods = {"": [Pod(f"ml/{number}", GPU) for number in range(9)]}
-    group = group_from(value, pods, classes={})
-    assert isinstance(group, PodGroup)
+    near = TopologyConstraint(topology="fabric", required="rack")
+    pods = tuple(Pod(f"ml/{number}", GPU) for number in range(9))
+    group = PodGroup(name="ml/g", queue="blue", root=SubGroup(pods=pods, min=9, topology=near))
     told = World.after(group, **found.topologies).told(group)
     assert condition(told, "Unschedulable")[1] == "TopologyUnsatisfied"
 

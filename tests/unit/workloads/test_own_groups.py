@@ -68,3 +68,9 @@ def test_a_name_without_an_object_joins_pods_that_say_it() -> None:
     found = membership(pod("a", **{"quartermaster.dev/min-member": "3"}))
     assert (found.group.key, found.group.min, found.group.open) == ("team/PodGroup/g", 3, False)
     assert membership(pod("a")).group.open
+
+
+def test_a_sub_group_that_is_its_own_ancestor_is_needed_all_the_same() -> None:
+    parts = [{"name": "a", "min": 2}, {"name": "x", "parent": "y", "min": 3}, {"name": "y", "parent": "x", "min": 1}]
+    (found,) = groups_of(group(subGroups=parts))
+    assert found.min == 6
