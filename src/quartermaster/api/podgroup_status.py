@@ -53,7 +53,13 @@ class Verdicts:
 
 
 def podgroup_status(
-    value: Json, group: PodGroup | Problem, verdicts: Verdicts, *, presence: Presence, now: float
+    value: Json,
+    group: PodGroup | Problem,
+    verdicts: Verdicts,
+    *,
+    presence: Presence,
+    now: float,
+    admitted: Mapping[str, int] | None = None,
 ) -> PodGroupStatus:
     """The whole status of one PodGroup object; `presence` is that of the state after the plan's effects."""
     if isinstance(group, Problem):
@@ -70,6 +76,7 @@ def podgroup_status(
         desired=desired,
         minimum=least(group.root),
         running=running,
+        admitted=dict(admitted or {}),
         nominated_nodes=nodes[:MAX_NODES],
         estimated_start=_start(value, verdicts.starts.get(group.name)),
         started=_stamp((group.started if group.started is not None else now) if satisfied else None),

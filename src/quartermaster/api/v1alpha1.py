@@ -283,6 +283,8 @@ class PodGroupStatus(Observed, frozen=True):
     """Pods that have to be there for it to start."""
     running: int = 0
     """Pods that have a node and stay there."""
+    admitted: dict[str, int] = {}
+    """Pods by role that it was admitted with, while it asks for more: what is more waits for a place of its own."""
     nominated_nodes: list[str] = []
     """Nodes that are kept for it while others leave them."""
     estimated_start: Time | None = None

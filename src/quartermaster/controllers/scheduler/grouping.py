@@ -11,7 +11,7 @@ Refuses to know where pods are; `Occupancy` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -74,6 +74,8 @@ class Grouping:
         """Groups that cannot be decided on."""
         self._occupancy = occupancy
         self._site = site
+        self.recall: Callable[[Group], Mapping[str, int]] = lambda _: {}
+        """What is known from before of the pods by role that a group was admitted with."""
         self._of: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
 
@@ -144,6 +146,9 @@ class Grouping:
             other = self.groups.setdefault(known.grown, Known(known.grown))
             other.group, other.members = growth, {name: known.members[name] for name in joins}
             self._look(other, growth, joins)
+            if other.value is not None and other.runs and self._whole(other.value):
+                known.admitted = group  # what it has grown by has found its place
+                return self._look_at(known)
             found.append(other)
         if known.value is not None and grown is None and known.runs and self._whole(known.value):
             known.admitted = group
@@ -171,6 +176,8 @@ class Grouping:
         state = self._occupancy.state
         if not any(name in state.pods for name in known.members):
             known.admitted = None
+        elif known.admitted is None:
+            known.admitted = _as_admitted(now, self.recall(now))
         if known.admitted is None or known.admitted == now or now.open:
             return None
         found = resized(known.admitted, now)
@@ -244,6 +251,17 @@ class Grouping:
             requeued=known.requeued,
             reserved=known.reserved,
         )
+
+
+def _as_admitted(now: Group, pods: Mapping[str, int]) -> Group | None:
+    if not pods:
+        return None
+    kept = (role for role in now.roles if role.name in pods)
+    counts = ((role, min(role.desired, pods[role.name])) for role in kept)
+    roles = tuple(
+        replace(role, min=min(role.min, count), desired=count, parts=(), min_parts=0) for role, count in counts
+    )
+    return replace(now, roles=roles)
 
 
 def _merged(members: Iterable[Member]) -> Group:

@@ -126,8 +126,13 @@ class Reporter:
         self._nominated.pop(name, None)
         self._starts.pop(name, None)
 
+    def recall(self, group: Group) -> Mapping[str, int]:
+        """Pods by role that a group was admitted with before this process began, if it had grown by then."""
+        value = self._sources.find(GROUPS, group.namespace, object_name(group))
+        return {} if value is None else (value.get("status") or {}).get("admitted") or {}
+
     def _report_group(self, known: Known, group: Group, verdicts: Verdicts, presence: Presence) -> None:
-        name = group.name if group.joined is not None and group.kind == "PodGroup" else name_for(group)
+        name = object_name(group)
         value = self._sources.find(GROUPS, group.namespace, name)
         where = f"/apis/{v1alpha1.API_VERSION}/namespaces/{group.namespace}/podgroups/{name}"
         if value is None or value["metadata"].get("labels", {}).get(MANAGED) == MANAGER:
@@ -139,7 +144,15 @@ class Reporter:
                 self._news.groups[known.name] = None  # its status, once it is there
                 return
         found = known.value or Problem(Reason.PODS_MISSING if known.incomplete else Reason.INVALID_SPEC, known.wrong)
-        status = podgroup_status(value, found, verdicts, presence=presence, now=self._clock())
+        admitted = known.admitted if known.grown else None
+        status = podgroup_status(
+            value,
+            found,
+            verdicts,
+            presence=presence,
+            now=self._clock(),
+            admitted=None if admitted is None else {role.name: role.desired for role in admitted.roles},
+        )
         change = patch(value, status)
         if change is not None:
             word = Word("PATCH", f"{where}/status", change, MERGE, str(change))
@@ -182,6 +195,11 @@ class Reporter:
 
 
 # ---- the objects of gangs that have none
+
+
+def object_name(group: Group) -> str:
+    """The PodGroup that a group is told of in: the one that its pods name, else the one that is made for it."""
+    return group.name if group.joined is not None and group.kind == "PodGroup" else name_for(group)
 
 
 def name_for(group: Group) -> str:

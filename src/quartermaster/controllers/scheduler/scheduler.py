@@ -157,6 +157,7 @@ class Scheduler:
             metrics=self.metrics,
             owner=self._owner_of,
         )
+        self.grouping.recall = self.reporter.recall
         self._cut: list[str] = []
         self._relabel = False
         self._stale: set[str] = set()
