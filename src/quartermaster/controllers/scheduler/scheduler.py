@@ -150,12 +150,7 @@ class Scheduler:
             group.create_task(self.executor.run(), name="executor")
             group.create_task(self.teller.run(), name="teller")
             group.create_task(self.events.run(), name="events")
-            await self.sources.start(group)
-            await self.site.start()
-            await self.membership.start(group)
-            for mirror in (self._nodes, self._pods):
-                group.create_task(mirror.run(), name=f"watch of {mirror.path}")
-                await mirror.synced.wait()
+            await self.follow(group)
             group.create_task(self._pulse(), name="pulse")
             group.create_task(self._report(), name="reports")
             took = 0.0
@@ -167,6 +162,15 @@ class Scheduler:
                 if self._leading():
                     self.decide()
                 took = time.perf_counter() - began
+
+    async def follow(self, group: asyncio.TaskGroup) -> None:
+        """Watch, and return when all that there is was heard of, but for groups whose owners had to be asked for."""
+        await self.sources.start(group)
+        await self.site.start()
+        await self.membership.start(group)
+        for mirror in (self._nodes, self._pods):
+            group.create_task(mirror.run(), name=f"watch of {mirror.path}")
+            await mirror.synced.wait()
 
     async def _pulse(self) -> None:
         """A loop that is stuck does not come here."""
@@ -263,6 +267,12 @@ class Scheduler:
 
     def decide(self) -> None:
         """One cycle, and what follows from it."""
+        plan = self.plan()
+        if plan is not None:
+            self.effects.carry_out(plan)
+
+    def plan(self) -> Plan | None:
+        """One cycle, of which nothing follows yet; None if there is nothing to decide."""
         if self._relabel:
             self._relabel = False
             self.occupancy.see_with(self.site.node_labels)
@@ -279,7 +289,7 @@ class Scheduler:
             if known.value is None:
                 self.narrator.undecidable(known)
         if not waiting and not broken and not self._time_is_up(now):
-            return
+            return None
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
         began = time.perf_counter()
         plan = cycle(
@@ -297,7 +307,7 @@ class Scheduler:
         self._remember(plan, against)
         self.reporter.decided(plan, (group.name for group in waiting))
         self._spoken.set()
-        self.effects.carry_out(plan)
+        return plan
 
     def _policies(self) -> Policies:
         return Policies(
