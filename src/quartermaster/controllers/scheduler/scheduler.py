@@ -26,7 +26,7 @@ from quartermaster.controllers.scheduler.effects import Effects
 from quartermaster.controllers.scheduler.executor import Executor
 from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.membership import Membership
-from quartermaster.controllers.scheduler.metrics import Metrics
+from quartermaster.controllers.scheduler.metrics import Counted, Metrics
 from quartermaster.controllers.scheduler.narrator import Narrator
 from quartermaster.controllers.scheduler.occupancy import Occupancy
 from quartermaster.controllers.scheduler.reporter import Reporter
@@ -96,12 +96,13 @@ class Scheduler:
         gather: float = GATHER_S,
     ) -> None:
         self.options = options or Options()
-        self._api, self._clock, self._leading, self._gather = api, clock, leading, gather
+        self.metrics = metrics or Metrics()
+        api = Counted(api, self.metrics.writes)
+        self._clock, self._leading, self._gather = clock, leading, gather
         self._placement = self.options.placement or placement_policy("quartermaster", EXPECTED)
         self._rng = np.random.default_rng(self.options.seed)
         self._changed = asyncio.Event()
         self._spoken = asyncio.Event()
-        self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
         self.sources = Sources(api, clock=clock, rng=rng)
@@ -138,6 +139,18 @@ class Scheduler:
         self._reserved: set[str] = set()
         self._alive = time.monotonic()
         self._all_at = self._decided_at = float("-inf")
+        self._measure()
+
+    def _measure(self) -> None:
+        """Say where gauges are read from when somebody looks."""
+        metrics, grouping = self.metrics, self.grouping
+        metrics.leading.set_function(lambda: float(self._leading()))
+        metrics.nodes.set_function(lambda: len(self.occupancy.state.rows))
+        metrics.pods.set_function(lambda: len(self.occupancy.records))
+        metrics.waiting.set_function(lambda: len(grouping.waiting))
+        metrics.running.set_function(lambda: len(grouping.running))
+        metrics.wrong.set_function(lambda: len(grouping.wrong))
+        metrics.in_flight.set_function(lambda: self.executor.in_flight)
 
     def wake(self) -> None:
         """Look again soon."""
@@ -151,6 +164,8 @@ class Scheduler:
             group.create_task(self.teller.run(), name="teller")
             group.create_task(self.events.run(), name="events")
             await self.follow(group)
+            about = {"nodes": len(self.occupancy.state.rows), "pods": len(self.occupancy.records)}
+            _log.info("sees %(nodes)d nodes and %(pods)d pods", about, extra=about)
             group.create_task(self._pulse(), name="pulse")
             group.create_task(self._report(), name="reports")
             took = 0.0
