@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
+from prometheus_client import ProcessCollector
+
 from quartermaster.cli.logs import set_up
 from quartermaster.controllers.admission import Admission
 from quartermaster.controllers.scheduler.scheduler import Options, Scheduler
@@ -84,6 +86,7 @@ async def _run(options: argparse.Namespace, settings: Settings, connection: Conn
                 seed=int(options.seed),
             ),
         )
+        ProcessCollector(registry=scheduler.metrics.registry)
         served = await stack.enter_async_context(
             Exposition(
                 scheduler.metrics.registry,
