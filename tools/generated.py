@@ -7,6 +7,7 @@
 | charts/quartermaster/files/crds/*.yaml | the types of `quartermaster.api.v1alpha1` |
 | docs/crd-reference.md | the same |
 | charts/quartermaster/README.md | its values.yaml and values.schema.json |
+| the table of metrics in docs/operating.md | `quartermaster.controllers.scheduler.metrics` |
 """
 
 import json
@@ -17,9 +18,11 @@ from typing import Any
 import yaml
 
 from quartermaster.api.definitions import DEFINITIONS, Definition, manifest
+from quartermaster.controllers.scheduler.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 CHART = Path("charts/quartermaster")
+OPERATING = Path("docs/operating.md")
 _MADE = "made by `python -m tools.generated`"
 
 Json = dict[str, Any]
@@ -34,7 +37,24 @@ def files() -> dict[Path, str]:
     }
     made[Path("docs/crd-reference.md")] = reference()
     made[CHART / "README.md"] = values()
+    made[OPERATING] = _with(OPERATING, metrics())
     return made
+
+
+def _with(path: Path, part: str) -> str:
+    """A page that people write, with a part of it made; two comments say from where to where."""
+    begin, end = f"<!-- {_MADE}: -->\n", "<!-- up to here -->"
+    before, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(begin)
+    return f"{before}{begin}{part}{end}{rest.partition(end)[2]}"
+
+
+def metrics() -> str:
+    """The table of docs/operating.md."""
+    rows = [
+        f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | {one.text} |"
+        for one in Metrics().described
+    ]
+    return "\n".join(["| metric | type | labels | |", "|---|---|---|---|", *rows]) + "\n"
 
 
 # ---- the reference of our kinds

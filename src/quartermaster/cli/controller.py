@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
+from prometheus_client import ProcessCollector
+
 from quartermaster.cli import webhook
 from quartermaster.cli.logs import set_up
 from quartermaster.controllers.scheduler.scheduler import Options, Scheduler
@@ -68,6 +70,7 @@ async def _run(options: argparse.Namespace, connection: Connection, *, metrics_p
                 seed=int(options.seed),
             ),
         )
+        ProcessCollector(registry=scheduler.metrics.registry)
         served = await stack.enter_async_context(
             Exposition(
                 scheduler.metrics.registry,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quartermaster.cli import controller_arguments, crds, migrate
+from quartermaster.cli import controller_arguments, crds, migrate, snapshot
 from quartermaster.cli.collector import tune_collector
 from quartermaster.model.errors import InvalidInput
 
@@ -99,6 +99,7 @@ def parser() -> Parser:
     _add_groups(commands)
     crds.add(commands)
     migrate.add(commands)
+    snapshot.add(commands)
     for name, text in (
         ("policies", "list the scheduling policies, each with its source"),
         ("traces", "list the traces that are shipped, and the formats of your own"),

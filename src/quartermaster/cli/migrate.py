@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quartermaster.cli.clusters import add_flags, cluster
 from quartermaster.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _EXAMPLES = """\
 examples:
   quartermaster migrate --from kai -f queues.yaml
   quartermaster migrate --from kueue -f manifests/ -o yaml | kubectl apply --server-side -f -
+  quartermaster migrate --from kai --context production
   kubectl get queues.scheduling.volcano.sh,hypernodes,nodes -o yaml | quartermaster migrate --from volcano -f -
 """
 
@@ -52,9 +54,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument(
         "-f", "--filename", metavar="FILE", action="append", help="manifests: a file, a folder, or - for standard input"
     )
-    command.add_argument(
-        "--kubeconfig", metavar="PATH", help="without -f: of the cluster (default: the one that is up)"
-    )
+    add_flags(command, when="without -f; ")
     command.add_argument("-o", "--output", choices=("table", "yaml"), default="table", help="form of the output")
     command.set_defaults(run=_run)
 
@@ -106,10 +106,8 @@ def _flat(documents: list[object]) -> list[Json]:
 def _from_cluster(options: argparse.Namespace) -> list[Json]:
     import asyncio  # noqa: PLC0415
 
-    from quartermaster.cli import instance  # noqa: PLC0415
-
     async def read() -> list[Json]:
-        async with instance.client(options.kubeconfig) as api:
+        async with cluster(options) as api:
             return await gather(api, options.peer)
 
     return asyncio.run(read())

@@ -69,6 +69,8 @@ class LeaderElector:
         self._api, self._clock, self._wall, self._rng = api, clock, wall, rng
         self._times = times or Times()
         self._namespace, self._name, self._identity = namespace, name, identity
+        self._title = f"{namespace}/{name}"
+        self._about = {"lease": self._title, "identity": identity}
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._lease: Json | None = None
         self._fresh = False
@@ -92,7 +94,7 @@ class LeaderElector:
         does the same.
         """
         await self._acquire()
-        _log.info("%s leads %s/%s", self._identity, self._namespace, self._name)
+        _log.info("%s leads %s", self._identity, self._title, extra=self._about)
         leading = asyncio.ensure_future(lead())
         renewing = asyncio.ensure_future(self._renew())
         try:
@@ -106,7 +108,7 @@ class LeaderElector:
         if ended:
             leading.result()
         else:
-            _log.warning("%s no longer leads %s/%s", self._identity, self._namespace, self._name)
+            _log.warning("%s no longer leads %s", self._identity, self._title, extra=self._about)
             renewing.result()
 
     async def _acquire(self) -> None:
@@ -130,9 +132,9 @@ class LeaderElector:
             return await within(self._clock, seconds, self._try())
         except Refused as refused:
             if refused.code not in (404, 409):  # 409: another was faster
-                _log.warning("lease %s/%s: %s", self._namespace, self._name, refused)
+                _log.warning("lease %s: %s", self._title, refused, extra=self._about)
         except OSError as wrong:
-            _log.warning("lease %s/%s: %s", self._namespace, self._name, wrong)
+            _log.warning("lease %s: %s", self._title, wrong, extra=self._about)
         self._fresh = False  # what we sent may have come to pass or not
         return False
 

@@ -61,7 +61,11 @@ class Effects:
             record = self._occupancy.records.get(evict.pod)
             if record is not None:
                 self._metrics.evictions.labels(evict.action).inc()
-                self._evict(evict.pod, record.pod, self._narrator.evicted(evict, record.pod))
+                reason = self._narrator.evicted(evict, record.pod)
+                about = {"pod": evict.pod, "node": evict.node, "action": str(evict.action), "for": evict.beneficiary}
+                _log.info("evict %s from %s: %s", evict.pod, evict.node, reason, extra=about | {"reason": reason})
+                self._evict(evict.pod, record.pod, reason)
+        self._log_decided(plan)
         for placement in plan.placements:
             if placement.nominated:
                 for pod, row in zip(placement.pods, placement.rows, strict=True):
@@ -70,6 +74,21 @@ class Effects:
                 self._bind(placement, plan)
         for group, explanation in plan.unschedulable:
             self._narrator.waits(self._grouping.groups[group], explanation.lasting())
+
+    def _log_decided(self, plan: Plan) -> None:
+        """A line for each cycle of which something follows."""
+        starts = [placement for placement in plan.placements if not placement.nominated]
+        if not _log.isEnabledFor(logging.INFO) or not (plan.placements or plan.evictions):
+            return
+        about = {
+            "groups_started": len(starts),
+            "pods_started": sum(len(placement.pods) for placement in starts),
+            "groups_nominated": len(plan.placements) - len(starts),
+            "pods_evicted": len(plan.evictions),
+            "groups_waiting": len(plan.unschedulable),
+        }
+        said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in about.items() if count)
+        _log.info("decided: %s", said, extra=about)
 
     def settled(self, gang: Gang) -> None:
         """All bindings of a gang are answered."""
@@ -81,6 +100,7 @@ class Effects:
             if known is not None:
                 known.backoff = 0.0
                 self._narrator.bound(known, gang)
+                self._log_bound(known, gang, now)
             return
         for pod in (*gang.refused, *gang.dropped):
             if self._occupancy.refused(pod):
@@ -89,6 +109,9 @@ class Effects:
             known.backoff = min(LONGEST_BACKOFF_S, max(FIRST_BACKOFF_S, known.backoff * 2))
             known.not_before = now + known.backoff
             self.held_back[known.name] = known
+            pod, why = next(iter(gang.refused.items()))
+            about = {"group": known.name, "pod": pod, "reason": why, "retry_in_s": known.backoff}
+            _log.warning("%s cannot be bound: %s; next attempt in %g s", pod, why, known.backoff, extra=about)
             self._grouping.refresh()
             self._roll_back(known, gang)
         self._changed()
@@ -113,6 +136,17 @@ class Effects:
         if known is not None and known.value is not None and not gang.refused:
             metrics.waited.observe(max(0.0, self._clock() - known.value.queued))
 
+    def _log_bound(self, known: Known, gang: Gang, now: float) -> None:
+        """A gang is worth a line; of single pods there are too many, and each has its event."""
+        level = logging.INFO if len(gang.bindings) > 1 else logging.DEBUG
+        if not _log.isEnabledFor(level):
+            return
+        nodes = sorted({binding.node for binding in gang.bindings})
+        about: dict[str, object] = {"group": known.name, "pods": len(gang.bound), "nodes": nodes}
+        if known.value is not None:
+            about |= {"queue": known.value.queue, "waited_s": round(now - known.value.queued, 3)}
+        _log.log(level, "bound %d pods of %s to %d nodes", len(gang.bound), known.name, len(nodes), extra=about)
+
     def _roll_back(self, known: Known, gang: Gang) -> None:
         """Take back what was bound of a gang that is not whole: half a gang holds devices and computes nothing."""
         value, state = known.value, self._occupancy.state
@@ -123,6 +157,8 @@ class Effects:
             record = self._occupancy.records.get(name)
             if record is not None and name not in state.leaving:
                 self._metrics.rolled_back.inc()
+                about = {"group": known.name, "pod": name, "reason": why}
+                _log.warning("evict %s: its gang is not whole", name, extra=about)
                 self._evict(name, record.pod, f"{pod} of its gang was refused: {why}")
 
     def _evict(self, name: str, pod: PodObject, reason: str) -> None:
@@ -136,7 +172,7 @@ class Effects:
         if not refusal:
             return
         self._metrics.evictions_refused.inc()
-        _log.info("%s stays: %s", name, refusal)
+        _log.info("%s stays: %s", name, refusal, extra={"pod": name, "reason": refusal})
         await self._steady.until(self._steady() + REFUSED_S)
         record = self._occupancy.records.get(name)
         if record is not None and record.pod.metadata.uid == pod.metadata.uid and not record.pod.leaving:

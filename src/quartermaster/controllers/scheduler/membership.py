@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
@@ -44,7 +44,7 @@ class Membership:
         self._hangs_on: dict[str | Target, set[str]] = {}
         """Pods by the uid of an owner, or by an object that was looked up."""
         self._hooks: dict[str, set[str | Target]] = {}
-        self._searching: set[str] = set()
+        self._searching: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def start(self, group: asyncio.TaskGroup) -> None:
@@ -64,13 +64,21 @@ class Membership:
             self._settle(name, pod, chain)
             return
         assert self._tasks is not None, "pods come when it has begun"
-        self._searching.add(name)
-        self._tasks.create_task(self._search(name), name=f"owners of {name}")
+        self._searching[name] = self._tasks.create_task(self._search(name), name=f"owners of {name}")
 
     def gone(self, name: str) -> None:
         """A pod is no more."""
         self._pods.pop(name, None)
         self._unhook(name)
+
+    async def found(self) -> None:
+        """Return when it is known of every pod which group it belongs to."""
+        while self._searching:
+            await asyncio.wait(self._searching.values())
+
+    def asked(self) -> Iterator[Json]:
+        """Owners of kinds that are not watched."""
+        return self._owners.asked()
 
     async def _search(self, name: str) -> None:
         backoff = Backoff(rng=self._rng)
@@ -86,7 +94,7 @@ class Membership:
                     self._settle(name, pod, chain)
                     return
         finally:
-            self._searching.discard(name)
+            del self._searching[name]
 
     def _settle(self, name: str, pod: PodObject, chain: tuple[Json, ...]) -> None:
         self._unhook(name)

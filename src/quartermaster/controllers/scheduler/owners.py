@@ -54,6 +54,10 @@ class Owners:
             found.append(value)
         return tuple(found)
 
+    def asked(self) -> Iterator[Json]:
+        """Owners of kinds that are not watched."""
+        return (value for value in self._asked.values() if value is not None)
+
     async def complete(self, pod: PodObject) -> tuple[Json, ...]:
         """The same, with all that has to be asked for. Raises OSError if nobody answers, Refused if later may help."""
         while (chain := self.chain(pod)) is None:

@@ -8,6 +8,7 @@ not written again. Refuses to be needed: all of it can fail, and decisions are t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -170,12 +171,7 @@ class Reporter:
         }
         groups = list(values.values())
         standing = Standing(self._site.queues, self._state, groups=groups, presence=presence, rules=self._rules)
-        for queue in self._site.queues:
-            gauge = self._metrics.queue
-            gauge.labels(queue.name, "allocated").set(standing.quota.used(queue.name).get(GPU, 0) / DEVICE)
-            if GPU in standing.resources:
-                gauge.labels(queue.name, "fair-share").set(standing.shares[queue.name][GPU].share / DEVICE)
-                gauge.labels(queue.name, "requested").set(standing.requested[queue.name][GPU] / DEVICE)
+        self._measure(standing)
         now = self._clock()
         objects = list(self._sources.objects(QUEUES).values())
         self._say_all("queues", queue_patches(objects, self._site.found, standing, groups=groups, now=now))
@@ -187,6 +183,27 @@ class Reporter:
             for value in topologies
         )
         self._say_all("topologies", ((name, change) for name, change in changes if change is not None))
+
+    def _measure(self, standing: Standing) -> None:
+        """Queues that are gone are gone here too."""
+        gauge, groups = self._metrics.queue, self._metrics.queue_groups
+        gauge.clear()
+        groups.clear()
+        tables = {"waiting": self._grouping.waiting, "running": self._grouping.running}
+        counts = {
+            state: Counter(known.value.queue for known in table.values() if known.value is not None)
+            for state, table in tables.items()
+        }
+        for queue in self._site.queues:
+            gauge.labels(queue.name, "allocated").set(standing.quota.used(queue.name).get(GPU, 0) / DEVICE)
+            gauge.labels(queue.name, "deserved").set(queue.quota(GPU).deserved)
+            gauge.labels(queue.name, "limit").set(queue.quota(GPU).limit)
+            if GPU in standing.resources:
+                gauge.labels(queue.name, "fair-share").set(standing.shares[queue.name][GPU].share / DEVICE)
+                gauge.labels(queue.name, "requested").set(standing.requested[queue.name][GPU] / DEVICE)
+            if self._site.queues.is_leaf(queue.name):
+                for state, count in counts.items():
+                    groups.labels(queue.name, state).set(count[queue.name])
 
     def _say_all(self, plural: str, patches: Iterable[tuple[str, Json]]) -> None:
         for name, change in patches:

@@ -29,7 +29,7 @@ from quartermaster.controllers.scheduler.effects import Effects
 from quartermaster.controllers.scheduler.executor import Executor
 from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.membership import Membership
-from quartermaster.controllers.scheduler.metrics import Metrics
+from quartermaster.controllers.scheduler.metrics import Counted, Metrics
 from quartermaster.controllers.scheduler.narrator import Narrator
 from quartermaster.controllers.scheduler.occupancy import Occupancy
 from quartermaster.controllers.scheduler.reporter import Reporter
@@ -106,7 +106,9 @@ class Scheduler:
         gather: float = GATHER_S,
     ) -> None:
         self.options = options or Options()
-        self._api, self._clock, self._gather = api, clock, gather
+        self.metrics = metrics or Metrics()
+        api = Counted(api, self.metrics.writes)
+        self._clock, self._gather = clock, gather
         self._steady = steady or clock
         self._leading = leading or (lambda: True)
         self._informed = leading is None
@@ -114,7 +116,6 @@ class Scheduler:
         self._rng = np.random.default_rng(self.options.seed)
         self._changed = asyncio.Event()
         self._spoken = asyncio.Event()
-        self.metrics = metrics or Metrics()
         rng = Random(self.options.seed)  # noqa: S311  # no secrets
         self.occupancy = Occupancy(now=clock)
         self.sources = Sources(api, clock=self._steady, rng=rng, steady=steady)
@@ -165,6 +166,18 @@ class Scheduler:
         self._alive = time.monotonic()
         self._all_at = self._decided_at = float("-inf")
         self._ahead = self._wall_ahead()
+        self._measure()
+
+    def _measure(self) -> None:
+        """Say where gauges are read from when somebody looks."""
+        metrics, grouping = self.metrics, self.grouping
+        metrics.leading.set_function(lambda: float(self._leading()))
+        metrics.nodes.set_function(lambda: len(self.occupancy.state.rows))
+        metrics.pods.set_function(lambda: len(self.occupancy.records))
+        metrics.waiting.set_function(lambda: len(grouping.waiting))
+        metrics.running.set_function(lambda: len(grouping.running))
+        metrics.wrong.set_function(lambda: len(grouping.wrong))
+        metrics.in_flight.set_function(lambda: self.executor.in_flight)
 
     def wake(self) -> None:
         """Look again soon."""
@@ -185,16 +198,13 @@ class Scheduler:
         """Watch and decide until cancelled."""
         async with asyncio.TaskGroup() as group:
             self.effects.start(self.executor, group)
+            group.create_task(self._pulse(), name="pulse")
             group.create_task(self.executor.run(), name="executor")
             group.create_task(self.teller.run(), name="teller")
             group.create_task(self.events.run(), name="events")
-            await self.sources.start(group)
-            await self.site.start()
-            await self.membership.start(group)
-            for mirror in (self._nodes, self._pods):
-                group.create_task(mirror.run(), name=f"watch of {mirror.path}")
-                await mirror.synced.wait()
-            group.create_task(self._pulse(), name="pulse")
+            await self.follow(group)
+            about = {"nodes": len(self.occupancy.state.rows), "pods": len(self.occupancy.records)}
+            _log.info("sees %(nodes)d nodes and %(pods)d pods", about, extra=about)
             group.create_task(self._report(), name="reports")
             took = 0.0
             while True:
@@ -208,6 +218,15 @@ class Scheduler:
 
     def _may_decide(self) -> bool:
         return self._informed and self._leading()
+
+    async def follow(self, group: asyncio.TaskGroup) -> None:
+        """Watch, and return when all that there is was heard of, but for groups whose owners had to be asked for."""
+        await self.sources.start(group)
+        await self.site.start()
+        await self.membership.start(group)
+        for mirror in (self._nodes, self._pods):
+            group.create_task(mirror.run(), name=f"watch of {mirror.path}")
+            await mirror.synced.wait()
 
     async def _pulse(self) -> None:
         """A loop that is stuck does not come here."""
@@ -304,6 +323,12 @@ class Scheduler:
 
     def decide(self) -> None:
         """One cycle, and what follows from it."""
+        plan = self.plan()
+        if plan is not None:
+            self.effects.carry_out(plan)
+
+    def plan(self) -> Plan | None:
+        """One cycle, of which nothing follows yet; None if there is nothing to decide."""
         if self._relabel:
             self._relabel = False
             self.occupancy.see_with(self.site.node_labels)
@@ -321,7 +346,7 @@ class Scheduler:
             if known.wrong:
                 self.narrator.undecidable(known)
         if not waiting and not broken and not self._time_is_up(now):
-            return
+            return None
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
         began = time.perf_counter()
         plan = cycle(
@@ -339,7 +364,7 @@ class Scheduler:
         self._remember(plan, against)
         self.reporter.decided(plan, (group.name for group in waiting))
         self._spoken.set()
-        self.effects.carry_out(plan)
+        return plan
 
     def _wall_ahead(self) -> float:
         return self._clock() - self._steady()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -84,6 +84,7 @@ class Source:
     plural: str
     versions: tuple[str, ...]
     on_change: OnChange
+    place: Place | None = None
     reflector: Reflector[Json] | None = None
     task: asyncio.Task[None] | None = None
     missing: str = ""
@@ -136,6 +137,20 @@ class Sources:
             return "nobody asked" if source is None else source.missing
         return "" if source.reflector.failure is None else str(source.reflector.failure)
 
+    def served(self) -> Iterator[tuple[GroupKind, Place, Mapping[Key, Json]]]:
+        """The kinds that are watched, where they are, and their objects."""
+        for key, source in self._sources.items():
+            if source.place is not None and source.reflector is not None and source.reflector.failure is None:
+                yield key, source.place, source.reflector.objects
+
+    def unread(self) -> dict[str, str]:
+        """The paths of kinds that are served and cannot be read, and why."""
+        return {
+            source.reflector.path: str(source.reflector.failure)
+            for source in self._sources.values()
+            if source.reflector is not None and source.reflector.failure is not None
+        }
+
     async def _open(self, key: GroupKind) -> None:
         source = self._sources[key]
         assert source.looking is not None, "made with the source"
@@ -145,6 +160,7 @@ class Sources:
                 place = await self._served(key, source)
                 if place is None:
                     return
+                source.place = place
                 told = partial(_named, place.api_version, key[1], source.on_change)
                 source.reflector = Reflector(self._api, place.all, told, clock=self._steady, rng=self._rng)
                 source.task = self._group.create_task(source.reflector.run(), name=f"watch of {place.all}")
