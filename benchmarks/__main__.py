@@ -23,7 +23,8 @@ SUITES = {
 
 LONG = {
     "compare": compare.figures,
-    "e2e": e2e.figures,
+    "e2e": e2e.suite(e2e.FULL),
+    "e2e-small": e2e.suite(e2e.SMALL),
     "growth": scheduling.growth,
     "kai-growth": kai.growth,
     "openb-table": openb.table,

@@ -1,263 +1,310 @@
 """End to end on a real kube-apiserver with etcd: from the first create to the last binding, everything on this machine.
 
-The scheduler is a process of its own, `quartermaster controller` or the stock kube-scheduler, on the same server with
-the same nodes and pods. Its CPU time is what the kernel says that its process used. Nodes are objects without
-kubelets, and pods have no grace, so what is measured is deciding and the API.
+KAI publishes these scenarios for its whole chain, and each is the whole chain here too: creation, watch, decision,
+binding, deletion of victims, condition. Times are those of a client that creates and watches. What the scheduler says
+of itself (`-deciding`: all cycles together; `-binding`: from a decision to the API's answer, per group) stands beside.
+What was decided is checked before a figure is told: all bound, the gang in one rack, nobody evicted for what cannot be.
+
+The stock kube-scheduler is measured on what it can do, in the same run; ours must need no more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import random
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from benchmarks.figures import Figure
-from quartermaster.api.definitions import manifests
-from quartermaster.kube.api import MERGE
-from quartermaster.kube.connecting import connect
-from quartermaster.kube.http import HttpApi
+from benchmarks.testbed import GPUS, PATIENCE_S, RACK, Bench, Json, Process, bench, node_name, ours, pod, stock
+from quartermaster.api.v1alpha1 import API_VERSION
 from quartermaster.kube.reflector import Reflector
-from quartermaster.kube.views import Meta, view_of
-from quartermaster.local.apiserver.identity import write_kubeconfig
 from quartermaster.local.real.binaries import locate
-from quartermaster.local.real.controlplane import running
 from quartermaster.model.errors import InvalidInput
+from quartermaster.workloads.wishes import GROUP, QUEUE
 
-Json = dict[str, Any]
-NODES, GPUS, PODS = 500, 8, 4000
-FLAGS = (
-    "--max-requests-inflight=3000",
-    "--max-mutating-requests-inflight=1000",
-    "--enable-priority-and-fairness=false",
-)
-TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE_S = 300.0
+US, STOCK = "quartermaster", "default-scheduler"
+KINDS = f"/apis/{API_VERSION}"
+GROUPS = f"{KINDS}/namespaces/default/podgroups"
+PODS = "/api/v1/namespaces/default/pods"
 
 
-class _Spec(msgspec.Struct, rename="camel", gc=False):
-    node_name: str = ""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How large everything is. One-GPU pods fill all nodes; `rack`: nodes of a rack, `gang`: pods that want one."""
+
+    nodes: int
+    rack: int
+    gang: int
+    wide: int
+    """Pods of eight GPUs each that want one GPU more than they may have."""
+    large: int
+    """Nodes of the larger cluster."""
+    idle: float
+    """Seconds to watch it do nothing."""
+    full: bool = False
+    """Whether these are the sizes that targets are set for."""
+
+    @property
+    def pods(self) -> int:
+        """What fills the nodes."""
+        return self.nodes * GPUS
 
 
-class _Pod(msgspec.Struct, rename="camel", gc=False):
-    metadata: Meta
-    spec: _Spec
-
-
-@dataclass
-class Bound:
-    """Counts bound pods as the watch tells of them, and when."""
-
-    seen: set[str] = field(default_factory=set)
-    last: float = 0.0
-    wanted: int = 0
-    reached: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def changed(self, before: _Pod | None, after: _Pod | None) -> None:
-        """Of a pod."""
-        pod = after or before
-        assert pod is not None, "something changed"
-        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-        if after is None or not after.spec.node_name:
-            self.seen.discard(name)
-        elif name not in self.seen:
-            self.seen.add(name)
-            self.last = time.perf_counter()
-        if len(self.seen) >= self.wanted:
-            self.reached.set()
-
-    async def until(self, count: int) -> float:
-        """When that many were bound; raises TimeoutError."""
-        self.wanted = count
-        self.reached.clear()
-        if len(self.seen) < count:
-            await asyncio.wait_for(self.reached.wait(), PATIENCE_S)
-        return self.last
-
-
-class Bench:
-    """A server, a client, and a count of bound pods."""
-
-    def __init__(self, api: HttpApi, kubeconfig: Path, programs: dict[str, Path]) -> None:
-        self.api, self.kubeconfig, self.programs = api, kubeconfig, programs
-        self.bound = Bound()
-
-    async def each(self, count: int, make: Callable[[int], Awaitable[object]], width: int = 32) -> None:
-        """`make(0)` to `make(count - 1)`, `width` at a time."""
-        numbers = iter(range(count))
-
-        async def work() -> None:
-            for number in numbers:
-                await make(number)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(width):
-                group.create_task(work())
-
-    async def nodes(self, count: int, start: int = 0) -> None:
-        """Nodes of eight GPUs, ten to a rack."""
-        amounts = {"cpu": "128", "memory": "1Ti", "pods": "250", "nvidia.com/gpu": str(GPUS)}
-
-        async def make(number: int) -> None:
-            name = f"node-{start + number:05}"
-            labels = {"kubernetes.io/hostname": name, "rack": f"r{(start + number) // 10}"}
-            labels["nvidia.com/gpu.product"] = "NVIDIA-H100-80GB-HBM3"
-            ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-            status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
-            await self.api.send(
-                "POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": labels}, "status": status}
-            )
-            await self.api.send("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}}, media=MERGE)
-
-        await self.each(count, make)
-
-    async def pods(self, count: int, body: Callable[[int], Json]) -> None:
-        """Pods `body(0)` and so on."""
-
-        async def make(number: int) -> None:
-            await self.api.send("POST", "/api/v1/namespaces/default/pods", body(number))
-
-        await self.each(count, make)
-
-
-def pod(name: str, scheduler: str, *, gpus: int = 1, node: str = "", labels: Json | None = None, **more: Any) -> Json:
-    """A pod with GPUs, no grace and nothing else."""
-    amounts = {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": str(gpus)}
-    container = {"name": "main", "image": "busybox", "resources": {"requests": amounts, "limits": amounts}}
-    spec: Json = {
-        "schedulerName": scheduler,
-        "terminationGracePeriodSeconds": 0,
-        "restartPolicy": "Never",
-        "containers": [container],
-    }
-    if node:
-        spec["nodeName"] = node
-    return {"metadata": {"name": name, "labels": labels or {}, **more}, "spec": spec}
-
-
-@contextlib.asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
-    """A fresh control plane and what is needed to measure on it."""
-    programs = locate(("kube-apiserver", "etcd", "kube-scheduler"))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(
-            {name: programs[name] for name in ("etcd", "kube-apiserver")}, folder=Path(folder), flags=FLAGS
-        ) as plane,
-    ):
-        kubeconfig = Path(folder, "kubeconfig")
-        write_kubeconfig(kubeconfig, plane.url, plane.identity)
-        connection = connect(kubeconfig=kubeconfig, environment={})
-        async with HttpApi(connection, agent="benchmark", connections=64) as api:
-            it = Bench(api, kubeconfig, programs)
-            for each in manifests():
-                await api.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", each)
-            watch = Reflector(api, "/api/v1/pods", it.bound.changed, view=view_of(_Pod))
-            task = asyncio.create_task(watch.run())
-            await watch.synced.wait()
-            try:
-                yield it
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+FULL = Sizes(nodes=500, rack=100, gang=512, wide=10, large=5_000, idle=30.0, full=True)
+SMALL = Sizes(nodes=20, rack=5, gang=32, wide=2, large=40, idle=2.0)
+"""Large enough that everything happens, small enough for a test."""
 
 
 @dataclass
-class Process:
-    """A scheduler at work."""
+class Report:
+    """The figures so far."""
 
-    process: subprocess.Popen[bytes]
-    log: Path
+    sizes: Sizes
+    figures: list[Figure] = field(default_factory=list)
 
-    def cpu(self) -> float:
-        """CPU seconds so far."""
-        parts = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(parts[11]) + int(parts[12])) / TICKS
+    def tell(self, name: str, value: float, unit: str = "s", *, target: float | None = None) -> None:
+        """One more."""
+        bound = target if self.sizes.full else None
+        self.figures.append(Figure(name=f"e2e/{name}", value=value, unit=unit, target=bound))
 
-
-@contextlib.contextmanager
-def scheduler(command: Sequence[str], log: str) -> Iterator[Process]:
-    """A scheduler's process."""
-    with Path(log).open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603  # ours, or built by us
-        try:
-            yield Process(process, Path(log))
-        finally:
-            process.terminate()
-            process.wait(20)
+    def of(self, name: str, *, otherwise: float) -> float:
+        """A figure that was told before."""
+        return next((one.value for one in self.figures if one.name == f"e2e/{name}"), otherwise)
 
 
-@contextlib.asynccontextmanager
-async def ours(it: Bench) -> AsyncIterator[Process]:
-    """`quartermaster controller`, ready."""
-    port = random.randrange(20_000, 40_000)
-    command = [sys.executable, "-m", "quartermaster", "controller", "--kubeconfig", str(it.kubeconfig)]
-    command += ["--metrics-host", "127.0.0.1", "--metrics-port", str(port), "--log-level", "warning"]
-    with scheduler(command, f"{it.kubeconfig.parent}/controller.log") as process:
-        url = f"http://127.0.0.1:{port}/readyz"
-        for _ in range(600):
-            await asyncio.sleep(0.1)
-            with contextlib.suppress(OSError):
-                if await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=1).status) == 200:
-                    break
-        else:
-            raise TimeoutError(await asyncio.to_thread(process.log.read_text, encoding="utf-8"))
-        yield process
+@asynccontextmanager
+async def measured(report: Report, name: str, process: Process) -> AsyncIterator[None]:
+    """What a scheduler says that it did meanwhile."""
+    before = await process.counted()
+    yield
+    after = await process.counted()
+    new = {key: value - before.get(key, 0.0) for key, value in after.items()}
+    bind = "quartermaster_bind_duration_seconds"
+    report.tell(f"{name}-deciding", new["quartermaster_cycle_duration_seconds_sum"])
+    if new[f"{bind}_count"]:
+        report.tell(f"{name}-binding", new[f"{bind}_sum"] / new[f"{bind}_count"])
 
 
-@contextlib.asynccontextmanager
-async def stock(it: Bench) -> AsyncIterator[Process]:
-    """kube-scheduler, ready."""
-    command = [str(it.programs["kube-scheduler"]), f"--kubeconfig={it.kubeconfig}", "--leader-elect=false"]
-    command += ["--secure-port=0", "--kube-api-qps=5000", "--kube-api-burst=10000"]
-    with scheduler(command, f"{it.kubeconfig.parent}/scheduler.log") as process:
-        await it.api.send("POST", "/api/v1/namespaces/default/pods", pod("probe", "default-scheduler", gpus=0))
-        await it.bound.until(1)
-        await it.api.send("DELETE", "/api/v1/namespaces/default/pods/probe")
-        yield process
+# ---- filling
 
 
-async def _fill(it: Bench, process: Process, name: str) -> tuple[float, float, float]:
-    before = process.cpu()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """Seconds from the first create: to the last create, to the last binding; CPU until all is said; writes."""
+
+    created: float
+    bound: float
+    cpu: float
+    writes: int
+
+
+async def fill(it: Bench, process: Process, count: int, scheduler: str) -> Fill:
+    """Create pods of one GPU, as fast as the API takes them, and see them bound."""
+    writes, before = await it.writes(), process.cpu()
     began = time.perf_counter()
-    await it.pods(PODS, lambda number: pod(f"fill-{number}", name))
+    await it.pods(count, lambda number: pod(f"fill-{number}", scheduler))
     created = time.perf_counter()
-    bound = await it.bound.until(PODS)
-    return created - began, bound - began, process.cpu() - before
+    bound = await it.bound.until(f"fill-{number}" for number in range(count))
+    await process.quiet()
+    return Fill(
+        created=created - began, bound=bound - began, cpu=process.cpu() - before, writes=await it.writes() - writes
+    )
 
 
-async def _fills() -> list[Figure]:
-    found = []
-    for name, start, which in (("quartermaster", ours, ""), ("default-scheduler", stock, "kube-scheduler-")):
-        async with bench() as it:
-            await it.nodes(NODES)
-            async with start(it) as process:
-                created, took, cpu = await _fill(it, process, name)
-        found += [
-            Figure(name=f"e2e/{which}fill-{PODS}", value=took, unit="s"),
-            Figure(name=f"e2e/{which}fill-{PODS}-creating", value=created, unit="s"),
-            Figure(name=f"e2e/{which}fill-{PODS}-cpu", value=cpu, unit="s"),
-        ]
-    return found
+async def by_stock(it: Bench, report: Report) -> None:
+    """The stock kube-scheduler fills the same nodes with the same pods."""
+    sizes = report.sizes
+    await it.nodes(sizes.nodes, rack=sizes.rack)
+    async with stock(it) as process:
+        found = await fill(it, process, sizes.pods, STOCK)
+    name = f"kube-scheduler-fill-{sizes.pods}"
+    report.tell(name, found.bound)
+    report.tell(f"{name}-creating", found.created)
+    report.tell(f"{name}-cpu", found.cpu)
+    report.tell("kube-scheduler-writes-per-bound-pod", found.writes / sizes.pods, "writes")
 
 
-def figures() -> Iterator[Figure]:
-    """Everything of this suite."""
-    try:
-        locate(("kube-apiserver", "etcd", "kube-scheduler"))
-    except InvalidInput as wrong:
-        print(f"e2e: NOT MEASURED: {wrong}", file=sys.stderr)
-        return
-    yield from asyncio.run(_fills())
+async def by_us(it: Bench, process: Process, report: Report) -> None:
+    """We fill them."""
+    sizes, endless = report.sizes, float("inf")
+    name = f"fill-{sizes.pods}"
+    async with measured(report, name, process):
+        found = await fill(it, process, sizes.pods, US)
+    report.tell(name, found.bound, target=min(12.0, report.of(f"kube-scheduler-{name}", otherwise=endless)))
+    report.tell(f"{name}-creating", found.created)
+    report.tell(f"{name}-cpu", found.cpu, target=report.of(f"kube-scheduler-{name}-cpu", otherwise=endless))
+    report.tell("writes-per-bound-pod", found.writes / sizes.pods, "writes", target=2.0)
+
+
+# ---- on full nodes
+
+
+async def queue(it: Bench, name: str, deserved: int) -> None:
+    """A queue that is promised GPUs, and nothing beyond them."""
+    spec = {"gpu": {"deserved": deserved, "weight": 0}}
+    body = {"apiVersion": API_VERSION, "kind": "Queue", "metadata": {"name": name}, "spec": spec}
+    path = f"{KINDS}/queues/{name}?fieldManager=benchmark&force=true"
+    await it.api.send("PATCH", path, body, media="application/apply-patch+yaml")
+
+
+async def one_gpu_short(it: Bench, process: Process, report: Report) -> None:
+    """A gang needs one GPU more than may be reclaimed: from the creation of its group until that is said of it."""
+    sizes = report.sizes
+    asked = sizes.wide * GPUS
+    await queue(it, "default", sizes.pods - asked + 1)
+    await queue(it, "wide", asked)
+    await process.quiet()
+    refused = asyncio.Event()
+
+    def changed(_: Json | None, after: Json | None) -> None:
+        said = ((after or {}).get("status") or {}).get("conditions", ())
+        if any(one["type"] == "Unschedulable" and one["status"] == "True" for one in said):
+            refused.set()
+
+    watch = Reflector(it.api, GROUPS, changed)
+    task = asyncio.create_task(watch.run())
+    await watch.synced.wait()
+    async with measured(report, "one-gpu-short", process):
+        began = time.perf_counter()
+        await group(it, "wide", queue="wide", least=sizes.wide)
+        await it.pods(sizes.wide, lambda number: pod(f"wide-{number}", US, gpus=GPUS, labels={GROUP: "wide"}))
+        await asyncio.wait_for(refused.wait(), PATIENCE_S)
+        took = time.perf_counter() - began
+    task.cancel()
+    assert len(it.bound.nodes) == sizes.pods, "nobody leaves for a gang that cannot start"
+    report.tell("one-gpu-short", took, target=1.0)
+    await remove(it, [f"wide-{number}" for number in range(sizes.wide)])
+    await it.api.send("DELETE", f"{GROUPS}/wide")
+
+
+async def reclaim_one(it: Bench, process: Process, report: Report) -> None:
+    """A queue takes the one GPU that it is promised: from the creation of its pod to the binding."""
+    pods = report.sizes.pods
+    await queue(it, "default", pods - 1)
+    await queue(it, "one", 1)
+    await process.quiet()
+    async with measured(report, "reclaim-one", process):
+        began = time.perf_counter()
+        await it.pods(1, lambda _: pod("one", US, labels={QUEUE: "one"}))
+        took = await it.bound.until(["one"]) - began
+    assert len(it.bound.nodes) == pods, "one leaves for one"
+    report.tell("reclaim-one", took, target=1.0)
+
+
+# ---- gangs
+
+
+async def group(it: Bench, name: str, *, queue: str = "default", least: int, rack: bool = False) -> None:
+    """A PodGroup."""
+    spec: Json = {"queue": queue, "min": least}
+    if rack:
+        spec["topology"] = {"topology": "racks", "required": RACK}
+    body = {"apiVersion": API_VERSION, "kind": "PodGroup", "metadata": {"name": name}, "spec": spec}
+    await it.api.send("POST", GROUPS, body)
+
+
+async def gang(it: Bench, process: Process, report: Report) -> None:
+    """A gang that wants one rack, on empty nodes: from the creation of its group to the last binding."""
+    size, rack = report.sizes.gang, report.sizes.rack
+    topology = {"metadata": {"name": "racks"}, "spec": {"levels": [{"label": RACK}]}}
+    await it.api.send("POST", f"{KINDS}/topologies", {"apiVersion": API_VERSION, "kind": "Topology", **topology})
+    await process.quiet()
+    name = f"gang-{size}"
+    async with measured(report, name, process):
+        began = time.perf_counter()
+        await group(it, "gang", least=size, rack=True)
+        await it.pods(size, lambda number: pod(f"gang-{number}", US, labels={GROUP: "gang"}))
+        created = time.perf_counter()
+        bound = await it.bound.until(f"gang-{number}" for number in range(size))
+    racks = {int(it.bound.nodes[f"gang-{number}"].rpartition("-")[2]) // rack for number in range(size)}
+    assert len(racks) == 1, "the gang has to be in one rack"
+    report.tell(name, bound - began, target=1.5)
+    report.tell(f"{name}-creating", created - began)
+
+
+async def remove(it: Bench, names: list[str]) -> None:
+    """Delete pods."""
+
+    async def one(number: int) -> None:
+        await it.api.send("DELETE", f"{PODS}/{names[number]}")
+
+    await it.each(len(names), one)
+
+
+# ---- many nodes
+
+
+async def large(it: Bench, report: Report) -> None:
+    """Many nodes, eight running pods on each, of which one in ten has no GPU: first nothing changes, then they fill."""
+    sizes = report.sizes
+    running = sizes.large * GPUS
+    spare = running // 10
+    await it.nodes(sizes.large, rack=sizes.rack)
+    await it.pods(running, _running)
+    await queue(it, "default", running)
+    name = f"idle-{sizes.large}"
+    began = time.perf_counter()
+    async with ours(it) as process:
+        report.tell(f"start-{sizes.large}", time.perf_counter() - began)
+        await process.quiet()
+        report.tell(f"start-{sizes.large}-cpu", process.cpu())
+        before = process.cpu()
+        await asyncio.sleep(sizes.idle)
+        report.tell(f"{name}-cpu-share", (process.cpu() - before) / sizes.idle, "cores", target=0.05)
+        report.tell(f"{name}-memory", process.memory(), "MB")
+        count = min(spare, sizes.pods)
+        at = f"fill-{count}-at-{sizes.large}"
+        async with measured(report, at, process):
+            found = await fill(it, process, count, US)
+        report.tell(at, found.bound, target=report.of(f"fill-{count}", otherwise=float("inf")))
+        report.tell(f"{at}-creating", found.created)
+        report.tell(f"{at}-cpu", found.cpu)
+        report.tell(f"{at}-memory", process.memory(), "MB")
+
+
+def _running(number: int) -> Json:
+    gpus = 0 if number % 10 == 0 else 1
+    return pod(f"running-{number}", US, gpus=gpus, node=node_name(number // GPUS))
+
+
+# ---- all of it
+
+
+async def measure(sizes: Sizes, programs: dict[str, Path]) -> list[Figure]:
+    """Everything, one control plane after the other."""
+    report = Report(sizes)
+    if "kube-scheduler" in programs:
+        async with bench(programs) as it:
+            await by_stock(it, report)
+    async with bench(programs) as it:
+        await it.nodes(sizes.nodes, rack=sizes.rack)
+        await queue(it, "default", sizes.pods)
+        async with ours(it) as process:
+            await by_us(it, process, report)
+            await one_gpu_short(it, process, report)
+            await reclaim_one(it, process, report)
+            await remove(it, list(it.bound.nodes))
+            await gang(it, process, report)
+    async with bench(programs) as it:
+        await large(it, report)
+    return report.figures
+
+
+def suite(sizes: Sizes) -> Callable[[], Iterator[Figure]]:
+    """The figures at these sizes."""
+
+    def figures() -> Iterator[Figure]:
+        try:
+            programs = locate(("kube-apiserver", "etcd"), useful=("kube-scheduler",))
+        except InvalidInput as wrong:
+            print(f"e2e: NOT MEASURED: {wrong}", file=sys.stderr)
+            return
+        if "kube-scheduler" not in programs:
+            print("e2e: NOT COMPARED: no kube-scheduler here; see make kubernetes", file=sys.stderr)
+        yield from asyncio.run(measure(sizes, programs))
+
+    return figures
