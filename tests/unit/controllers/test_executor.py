@@ -144,3 +144,64 @@ async def test_a_budget_that_is_spent_is_an_answer_and_a_pod_that_is_gone_is_evi
         assert "budget" in await it.executor.evict(pod("a"), "why")
         it.api.answer("PATCH", f"{POD}/b/status", Refused(404, "gone"))
         assert await it.executor.evict(pod("b"), "why") == ""
+
+
+async def test_who_does_not_lead_any_more_evicts_nobody() -> None:
+    async with bench() as it:
+        it.leading = False
+        assert "another leads" in await it.executor.evict(pod("a"), "why")
+        assert not it.api.sent
+
+
+async def test_who_loses_the_lead_between_attempts_gives_up_without_a_refusal() -> None:
+    async with bench() as it:
+        it.api.answer("POST", f"{POD}/a/binding", Refused(503, "away"))
+        it.api.answer("GET", f"{POD}/a", Refused(503, "away"))
+        gang = it.bind("a")
+        await settle(it.clock)
+        it.leading = False
+        await settle(it.clock, 10)
+        assert (gang.dropped, gang.refused) == (["a"], {})
+
+
+async def test_a_conflict_that_passes_is_no_refusal_and_one_that_stays_is() -> None:
+    async with bench() as it:
+        it.api.answer("POST", f"{POD}/a/binding", Refused(409, "modified"), Refused(409, "modified"), {})
+        it.api.answer("POST", f"{POD}/b/binding", Refused(409, "for ever"))
+        for name in "ab":
+            it.api.answer("GET", f"{POD}/{name}", {"metadata": {"uid": f"uid-{name}"}, "spec": {}})
+        gang = it.bind("a", "b")
+        await settle(it.clock, 60)
+        assert gang.bound == ["a"]
+        assert "for ever" in gang.refused["b"]
+        assert 4 < len([path for path in it.api.paths("POST") if "/b/" in path]) < 12
+
+
+async def test_a_pod_that_is_being_deleted_is_gone() -> None:
+    async with bench() as it:
+        it.api.answer("POST", f"{POD}/a/binding", Refused(409, "is being deleted"))
+        leaving = {"uid": "uid-a", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        it.api.answer("GET", f"{POD}/a", {"metadata": leaving, "spec": {}})
+        gang = it.bind("a", "b")
+        await settle(it.clock)
+        assert (gang.gone, gang.bound, gang.refused) == (["a"], ["b"], {})
+
+
+async def test_a_pause_that_the_api_asks_for_is_kept() -> None:
+    async with bench() as it:
+        it.api.answer("POST", f"{POD}/a/binding", Refused(429, "later", retry_after=7), {})
+        it.api.answer("GET", f"{POD}/a", {"metadata": {"uid": "uid-a"}, "spec": {}})
+        gang = it.bind("a")
+        await settle(it.clock, 6)
+        assert not gang.bound
+        await settle(it.clock, 6)
+        assert gang.bound == ["a"]
+
+
+async def test_who_may_not_read_a_pod_keeps_asking_where_it_is() -> None:
+    async with bench() as it:
+        it.api.answer("POST", f"{POD}/a/binding", TimeoutError())
+        it.api.answer("GET", f"{POD}/a", Refused(403, "no"), {"metadata": {"uid": "uid-a"}, "spec": {"nodeName": "n"}})
+        gang = it.bind("a")
+        await settle(it.clock, 2)
+        assert gang.bound == ["a"]

@@ -153,14 +153,12 @@ async def killed_at(write: int, *, after: bool, elect: bool, weather: Weather = 
             begin()
         await ready(it)
         await it.after(6 if elect else 2)
-        for step in (first, second):
+        for step, done in ((first, lambda: it.bound()["first"] == 6), (second, lambda: settled(it))):
             await step(it)
-            await it.after(8, until=lambda: bool(died))
+            await it.after(40, until=lambda done=done: bool(died) or done())  # type: ignore[misc]
             if died and not it.replicas:
                 await it.after(3)
                 begin()
-        if not died:
-            await it.after(40, until=lambda: bool(died))
         assert died, "there was no such write"
         for replica in it.replicas:
             replica.api.weather = CLEAR
@@ -234,6 +232,19 @@ async def test_a_node_that_vanishes_from_under_a_gang_costs_no_more_than_that_ga
         await it.after(1)
         await it.single("other", gpus=8)
         assert await it.after(120, until=lambda: it.whole) < 90
+
+
+async def test_a_pod_whose_node_vanished_is_not_bound_again_beside_one_that_waits() -> None:
+    async with world() as it:
+        it.start()
+        await it.gang("elastic", 5, gpus=8, least=1)
+        await it.after(5)
+        assert len(it.waiting()) == 1
+        await it.delete("/api/v1/nodes/h-0")
+        await it.after(5)
+        await it.single("small", gpus=0)
+        assert await it.after(5, until=lambda: it.bound()["small"] == 1) < PLAIN_S
+        assert it.bound()["elastic"] == 3
 
 
 @pytest.mark.parametrize("seed", range(3))
