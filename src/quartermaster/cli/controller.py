@@ -81,10 +81,10 @@ async def _run(options: argparse.Namespace, connection: Connection, *, metrics_p
             )
         )
         print(f"metrics, healthz and readyz on port {served.port}", flush=True)
+        hook = webhook.admission(options, api, clock=clock, known=scheduler.site.known)
         works = [scheduler.run()]
         if elector is not None:
             works.append(elector.run(scheduler.lead))
-        hook = webhook.admission(options, api, clock=clock, known=scheduler.site.known)
         if hook is not None:
             works.append(hook.run())
         return await _until(stop, works)

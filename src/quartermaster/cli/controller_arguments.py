@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from quartermaster.cli import webhook
+
 EXAMPLES = """\
 examples:
   quartermaster controller --kubeconfig ~/.kube/config
@@ -47,13 +49,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         default=False,
         help="act only while holding a Lease, so that several can run",
     )
-    command.add_argument(
-        "--lease", metavar="NAMESPACE/NAME", default="", help="default: quartermaster, in the own namespace"
-    )
-    command.add_argument(
-        "--webhook-port", metavar="PORT", default="", help="serve the validating webhook (default: not)"
-    )
-    command.add_argument("--webhook-service", metavar="NAMESPACE/NAME", default="", help="the Service that leads to it")
+    command.add_argument("--lease", metavar="NAMESPACE/NAME", default="", help="default: OWN-NAMESPACE/quartermaster")
+    webhook.add(command)
     command.set_defaults(run=_run)
     command.add_argument("--seed", metavar="NUMBER", default="0", help="of policies that draw")
 
