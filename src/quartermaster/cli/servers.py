@@ -34,6 +34,8 @@ Connect = Callable[[str], Api]
 ADMIN, KUBELET, SCHEDULER, DEMO = "quartermaster", "kubelet", "quartermaster-scheduler", "demo"
 AGENTS = (ADMIN, KUBELET, SCHEDULER, AGENT, DEMO)
 """Under which names the parts of a local cluster ask."""
+ALPHA = ("podgroups", "workloads")
+"""Kinds that a cluster serves only when asked to, and then `kubectl get podgroups` means them and not ours."""
 LOOK_S = 1.0
 """Between looks whether the processes of a real server are alive."""
 
@@ -55,6 +57,8 @@ async def embedded(*, port: int, folder: Path | None, clock: Clock) -> AsyncIter
     api = LocalApi(port=port, folder=folder)
     api.server.cluster.clock = clock
     api.server.admission.mutating.append(tolerate_extended_resources)
+    for plural in ALPHA:
+        api.server.cluster.registry.remove("scheduling.k8s.io", "v1alpha2", plural)
     async with contextlib.AsyncExitStack() as stack:
         with needing(port):
             await stack.enter_async_context(api)
