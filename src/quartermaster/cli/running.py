@@ -23,7 +23,7 @@ from typing import Any
 from quartermaster.cli import instance
 from quartermaster.cli.servers import ADMIN, DEMO, KUBELET, SCHEDULER, Connect, embedded, needing, real, watch_over
 from quartermaster.controllers.installing import install_definitions
-from quartermaster.controllers.scheduler.scheduler import Scheduler
+from quartermaster.controllers.scheduler.scheduler import NAMES, Options, Scheduler
 from quartermaster.kube.clock import Clock
 from quartermaster.local.apiserver.http import HttpServer
 from quartermaster.local.apiserver.identity import write_kubeconfig
@@ -72,9 +72,13 @@ async def _workloads(connect: Connect, clock: Clock, speed: float) -> None:
         await manager.run()
 
 
+SCHEDULED = NAMES | {"kai-scheduler", "volcano"}
+"""Whose pods are scheduled: there is no other scheduler here, and manifests for one are to run unchanged."""
+
+
 async def _schedule(connect: Connect, clock: Clock, speed: float) -> None:
     del speed
-    await Scheduler(connect(SCHEDULER), clock=clock).run()
+    await Scheduler(connect(SCHEDULER), clock=clock, options=Options(names=SCHEDULED)).run()
 
 
 PARTS: tuple[Part, ...] = (_schedule, _workloads)

@@ -23,7 +23,7 @@ from quartermaster.testing.kubernetes import served
 DEADLINE_S = 60.0
 Json = dict[str, Any]
 
-NODE = {
+NODE: Json = {
     "metadata": {"name": "n-0"},
     "status": {
         "capacity": {"cpu": "8", "memory": "32Gi", "pods": "10", "nvidia.com/gpu": "4"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import msgspec
 import yaml
@@ -27,13 +28,29 @@ class Work(_Part, frozen=True, kw_only=True):
     ready_seconds: float = 1
 
 
+class Queue(_Part, frozen=True, kw_only=True):
+    """A team's queue: GPUs that it deserves, and how it shares in what others leave."""
+
+    name: str
+    gpus: int
+    weight: float = 1
+
+
+Dialect = Literal["kubernetes", "kueue", "kai", "volcano"]
+
+
 class Job(Work, frozen=True, kw_only=True):
-    """A Job of `pods`, submitted `at` hours; as a `gang` they start together or not at all."""
+    """A Job of `pods`, submitted `at` hours; as a `gang` they start together or not at all.
+
+    `written` is for whom: its team has written it for another scheduler, and has it run unchanged. `queue` is the team.
+    """
 
     at: float
     pods: int = 1
     gang: bool = False
     retries: int = 6
+    written: Dialect = "kubernetes"
+    queue: str = ""
 
 
 class Schedule(Work, frozen=True, kw_only=True):
@@ -102,6 +119,7 @@ class Breakage(_Part, frozen=True, kw_only=True):
 class Day(_Part, frozen=True, kw_only=True):
     """All of it."""
 
+    queues: list[Queue]
     jobs: list[Job]
     schedules: list[Schedule]
     notebooks: Notebooks

@@ -1,18 +1,18 @@
 """The parts of a day as objects that people submit: Jobs, CronJobs, Deployments, StatefulSets, and the pods of Argo.
 
 A gang is an Indexed Job with a subdomain, by which its pods find each other as `torchrun` has them, and the governing
-Service for it; its pods carry Kueue's names for a group of plain pods. Pipeline steps are plain pods, as Argo Workflows
-makes them: its controller is not here, so `submitting.py` does that part.
+Service for it. Some Jobs are written for KAI, Volcano or Kueue, as their users have them. Pipeline steps are plain
+pods, as Argo Workflows makes them: its controller is not here, so `submitting.py` does that part.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from quartermaster.api.pods import FRACTION
 from quartermaster.kube.api import Json
-from quartermaster.local.demo.day import Day, Job, Notebooks, Schedule, Service, Step, Work
+from quartermaster.local.demo.day import Day, Job, Notebooks, Queue, Schedule, Service, Step, Work
 from quartermaster.local.fleet import marks
 from quartermaster.local.fleet.counts import MIG
 
@@ -42,7 +42,8 @@ class Submission:
 
 def due(day: Day, hours: float) -> list[Submission]:
     """All that lasts and has been submitted up to `hours` since the day began."""
-    found = [part for each in day.jobs if each.at <= hours for part in job(each)]
+    found = [queue(each) for each in day.queues]
+    found += [part for each in day.jobs if each.at <= hours for part in job(each)]
     found += [schedule(each) for each in day.schedules]
     found += [part for each in day.services for part in service(each)]
     return found + [part for user in day.notebooks.users for part in notebook(day.notebooks, user)]
@@ -69,19 +70,59 @@ def sizes(day: Day, hours: float) -> dict[str, int]:
 
 def job(each: Job) -> list[Submission]:
     """A Job; a gang's pods say so, and can find each other."""
-    labels = {"kueue.x-k8s.io/pod-group-name": each.name} if each.gang else {}
-    notes = {"kueue.x-k8s.io/pod-group-total-count": str(each.pods)} if each.gang else {}
+    told = _marks(each)
     spec: Json = {
         "parallelism": each.pods,
         "completions": each.pods,
         "backoffLimit": each.retries,
-        "template": _work(each, "job", labels=labels, notes=notes),
+        "template": _work(each, "job", labels=told.on_pods, notes=told.beside),
     }
     spec |= {"completionMode": "Indexed"} if each.pods > 1 else {}
+    if told.scheduler:
+        spec["template"]["spec"]["schedulerName"] = told.scheduler
+    made = _submission(_BATCH, "Job", each.name, spec)
+    made.body["metadata"]["labels"] |= told.labels
+    made.body["metadata"] |= {"annotations": told.notes} if told.notes else {}
     if not each.gang:
-        return [_submission(_BATCH, "Job", each.name, spec)]
+        return [made]
     spec["template"]["spec"]["subdomain"] = each.name
-    return [_governing(each.name, 29500), _submission(_BATCH, "Job", each.name, spec)]
+    return [_governing(each.name, 29500), made]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marks:
+    """By what a Job tells a scheduler of its queue and its gang: on itself, and on its pods."""
+
+    scheduler: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    on_pods: dict[str, str] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+    """Annotations of its pods."""
+
+
+def _marks(each: Job) -> _Marks:
+    """As the documentation of each scheduler has it for a Job of Kubernetes."""
+    size = str(each.pods)
+    if each.written == "kai":
+        queue = {"kai.scheduler/queue": each.queue}
+        notes = {"kai.scheduler/batch-min-member": size} if each.gang else {}
+        return _Marks(scheduler="kai-scheduler", labels=queue, notes=notes, on_pods=queue)
+    if each.written == "volcano":
+        notes = {"scheduling.volcano.sh/group-min-member": size} if each.gang else {}
+        queue = {"scheduling.volcano.sh/queue-name": each.queue}
+        return _Marks(scheduler="volcano", notes=notes | queue, beside=queue)
+    if each.written == "kueue":
+        return _Marks(labels={"kueue.x-k8s.io/queue-name": each.queue})
+    return _Marks()
+
+
+def queue(each: Queue) -> Submission:
+    """A Queue of ours."""
+    version = "quartermaster.dev/v1alpha1"
+    quota = {"deserved": each.gpus, "weight": each.weight}
+    body = {"apiVersion": version, "kind": "Queue", "metadata": {"name": each.name}, "spec": {"gpu": quota}}
+    return Submission(f"/apis/{version}/queues", body)
 
 
 def schedule(each: Schedule) -> Submission:

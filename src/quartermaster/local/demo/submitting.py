@@ -52,8 +52,7 @@ class Demo:
         hours = (self._clock() - self.began) / HOUR
         phases = {name: _phase(pod) for (_, name), pod in self._pods.objects.items()} | self._succeeded
         for submission in due(self.day, hours):
-            if submission.name not in self._submitted:
-                await self._make(submission.path, submission.body)
+            if submission.name not in self._submitted and await self._make(submission.path, submission.body):
                 self._submitted.add(submission.name)
         for step in due_steps(self.day, hours, phases):
             if step.body["metadata"]["name"] not in phases:  # not yet, or evicted: Argo tries again
@@ -73,12 +72,15 @@ class Demo:
         except InvalidInput:
             return  # this fleet has no such node
 
-    async def _make(self, path: str, body: Json) -> None:
+    async def _make(self, path: str, body: Json) -> bool:
+        """Make an object; whether it is there. A kind that was defined just now may not be served yet."""
         try:
             await self._api.send("POST", path, body)
         except Refused as wrong:
-            if wrong.code != 409:
+            if wrong.code not in {404, 409}:
                 raise
+            return wrong.code == 409
+        return True
 
 
 def _phase(pod: Json) -> str:
