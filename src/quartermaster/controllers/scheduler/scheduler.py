@@ -175,10 +175,12 @@ class Scheduler:
             await self._clock.until(self._clock() + SILENCE_S / 4)
 
     async def _report(self) -> None:
-        """Say what there is to say, not more often than people read."""
+        """Say what there is to say: at once if nothing was said of late, and not more often than people read."""
+        last = float("-inf")
         while True:
             await self._spoken.wait()
-            await self._clock.until(self._clock() + REPORT_S)
+            await self._clock.until(max(self._clock() + self._gather, last + REPORT_S))
+            last = self._clock()
             self._spoken.clear()
             if self._leading() and self.reporter.report():
                 self._spoken.set()
