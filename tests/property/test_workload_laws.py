@@ -165,6 +165,30 @@ def test_memory_changes_nothing(value: Json) -> None:
         assert memory.of(pod, [owner]) == membership(pod, [owner], lookup=find(runtimes()))
 
 
+@given(st.sampled_from(SPECIMENS), st.booleans())
+def test_memory_asks_again_for_what_objects_refer_to(value: Json, gone: bool) -> None:
+    owner = {**value, "metadata": {**value.get("metadata", {}), "name": "o", "uid": "o", "resourceVersion": "1"}}
+    named = {"apiVersion": owner.get("apiVersion"), "kind": owner.get("kind"), "name": "o", "uid": "o"}
+    metadata = {"namespace": "ns", "ownerReferences": [{**named, "controller": True}]}
+    there = [*runtimes(), {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "p"}}]
+    asked: list[tuple[str, ...]] = []
+
+    def lookup(*what: str) -> Json | None:
+        asked.append(what)
+        found: Json | None = find(tuple(there))(*what)
+        return found
+
+    memory = Memberships(lookup)
+    for name in ("x", "y"):
+        pod = {"metadata": {**metadata, "name": name, "uid": name}, "spec": {"priorityClassName": "p"}}
+        asked.clear()
+        found, told = memory.of(pod, [owner]), set(asked)
+        asked.clear()
+        assert found == membership(pod, [owner], lookup=lookup)
+        assert told == set(asked), "what a pod's group hangs on is the same for every pod"
+        there[:] = [] if gone else [{**one, "spec": {}} for one in there]
+
+
 ROLES = st.builds(
     lambda count, least, parts: (count, least, parts), st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)
 )

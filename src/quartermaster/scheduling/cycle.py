@@ -402,11 +402,13 @@ class _Cycle:
     # ---- making room
 
     def _make_room(self, standing: Standing) -> None:
-        statement = self._statement
+        policies, statement = self._policies, self._statement
+        tidies = policies.rules.idle_moves and Action.CONSOLIDATE in policies.actions and not self._short
+        if not tidies and not any(map(standing.presence.waits, self._groups)):
+            return  # the books below are of everything that runs
         if self._later is not None:
             statement = self._later.statement
             standing.move_to(statement.state)
-        policies = self._policies
         making = Making(
             statement,
             standing,
@@ -433,7 +435,7 @@ class _Cycle:
                     self._ahead.drop(making.placed)
                 with self._ahead.kept_free(statement):
                     making.run(action, waiting)
-        if policies.rules.idle_moves and Action.CONSOLIDATE in policies.actions and not self._short:
+        if tidies:
             Tidying(making, state=statement.state).run()
         self._notes = making.notes
         for name in making.placed:

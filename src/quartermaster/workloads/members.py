@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from quartermaster.model.errors import InvalidInput
 from quartermaster.workloads.catalogue import KINDS, TRAIN, Kind
@@ -26,6 +26,9 @@ from quartermaster.workloads.wishes import Lookup, least, wishes
 PODS: Final = "pods"
 """The one role of a group that is known only by its pods."""
 
+Target = tuple[str, str, str, str]
+"""What a lookup is asked for: API group, kind, namespace, name."""
+
 REMEMBERED: Final = 20_000
 """Objects whose groups are remembered before all are forgotten."""
 
@@ -38,19 +41,23 @@ def membership(pod: Json, owners: Sequence[Json] = (), *, lookup: Lookup = nowhe
     return Memberships(lookup).of(pod, owners)
 
 
+class _Known(NamedTuple):
+    """Groups, and what was looked up to read them."""
+
+    groups: tuple[Group, ...]
+    looked_up: tuple[tuple[Target, Json | None], ...]
+
+
 class Memberships:
     """`membership` of many pods. The groups of an object are read once for each of its resource versions.
 
-    `forget` is to be called when an object that others refer to (a PodGroup, a PriorityClass, a runtime) has changed.
+    What was looked up for them (a PriorityClass, a runtime) is looked up again each time, and they are read anew when
+    `lookup` gives another object than it did: objects are never changed in place.
     """
 
     def __init__(self, lookup: Lookup = nowhere) -> None:
         self._lookup = lookup
-        self._known: dict[object, tuple[Group, ...]] = {}
-
-    def forget(self) -> None:
-        """Read everything again."""
-        self._known.clear()
+        self._known: dict[object, _Known] = {}
 
     def of(self, pod: Json, owners: Sequence[Json] = ()) -> Member:
         """Where a pod belongs."""
@@ -75,25 +82,34 @@ class Memberships:
 
     def _described(self, anchor: Json, outer: tuple[Json, ...]) -> tuple[Group, ...]:
         return self._remembered(
-            _versions((anchor, *outer)), lambda: described(anchor, lookup=self._lookup, outer=outer)
+            _versions((anchor, *outer)), lambda lookup: described(anchor, lookup=lookup, outer=outer)
         )
 
-    def _remembered(self, key: object, read: Callable[[], tuple[Group, ...]]) -> tuple[Group, ...]:
+    def _remembered(self, key: object, read: Callable[[Lookup], tuple[Group, ...]]) -> tuple[Group, ...]:
         if key is None:
-            return read()
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            found = self._known[key] = read()
-        return found
+            return read(self._lookup)
+        known = self._known.get(key)
+        # All of them, whatever the first says: a caller may keep account of what a pod hangs on.
+        if known is not None and all([self._lookup(*what) is found for what, found in known.looked_up]):  # noqa: C419
+            return known.groups
+        looked_up: dict[Target, Json | None] = {}
+
+        def lookup(group: str, kind: str, namespace: str, name: str) -> Json | None:
+            found = looked_up[group, kind, namespace, name] = self._lookup(group, kind, namespace, name)
+            return found
+
+        groups = read(lookup)
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[key] = _Known(groups, tuple(looked_up.items()))
+        return groups
 
     def _alone(self, pod: Json, up: Walk) -> Member:
         """A pod that nobody groups, or that is a step of something: itself, or the group that it names."""
         value = {"apiVersion": "v1", "kind": "Pod", **pod}
         # Pods of one template wish for the same.
         key = _wishes_of(pod, up.outer)
-        groups = self._remembered(key, lambda: described(value, outer=up.outer, lookup=self._lookup, alone=True))
+        groups = self._remembered(key, lambda lookup: described(value, outer=up.outer, lookup=lookup, alone=True))
         group = groups[0]
         name, uid = text(pod, "metadata.name") or group.name, text(pod, "metadata.uid")
         role = replace(group.roles[0], template=pod)

@@ -155,3 +155,27 @@ def test_a_pod_that_cannot_be_understood_says_why() -> None:
     it = occupancy(node())
     it.pod_changed("team/a", pod("a", annotations={"gpu-fraction": "many"}))
     assert "gpu-fraction" in it.records["team/a"].wrong
+
+
+def test_pods_that_ask_for_the_same_share_what_was_read_of_them() -> None:
+    it = occupancy()
+    mib = {"gpu-memory": "1024"}
+    for each in (
+        pod("a", labels={"app": "x"}),
+        pod("b", labels={"app": "y"}),
+        pod("c", gpus=2),
+        pod("d", gpus=0, annotations=mib),
+        pod("e", gpus=0),
+    ):
+        it.pod_changed(f"team/{each.metadata.name}", each)
+    a, b, c, d, e = (it.records[f"team/{name}"].spec for name in "abcde")
+    assert a is b
+    assert a != c
+    assert d != e
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "x"}}}
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    it.pod_changed("team/f", pod("f", spec={"affinity": affinity}))
+    a, b = (it.records[f"team/{name}"].spec for name in "ab")
+    assert a is not None
+    assert b is not None
+    assert (a.labels, b.labels) == ((("app", "x"),), (("app", "y"),))

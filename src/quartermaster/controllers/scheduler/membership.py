@@ -22,12 +22,9 @@ from quartermaster.kube.backoff import Backoff
 from quartermaster.kube.clock import Clock
 from quartermaster.workloads.catalogue import KINDS, Part
 from quartermaster.workloads.group import Member
-from quartermaster.workloads.members import membership
+from quartermaster.workloads.members import Memberships, Target
 
 _log = logging.getLogger(__name__)
-
-Target = tuple[str, str, str, str]
-"""(API group, kind, namespace, name) of an object that a group was looked up in."""
 
 _ASKING: Final = ("labels", "annotations", "ownerReferences", "uid")
 
@@ -45,6 +42,9 @@ class Membership:
         """Pods by the uid of an owner, or by an object that was looked up."""
         self._hooks: dict[str, set[str | Target]] = {}
         self._searching: dict[str, asyncio.Task[None]] = {}
+        self._looked_up: set[str | Target] = set()
+        """Takes what the group of the pod at hand hangs on."""
+        self._memberships = Memberships(self._lookup)
         self._tasks: asyncio.TaskGroup | None = None
 
     async def start(self, group: asyncio.TaskGroup) -> None:
@@ -100,16 +100,17 @@ class Membership:
         self._unhook(name)
         hooks: set[str | Target] = {str(owner["metadata"]["uid"]) for owner in chain}
 
-        def lookup(group: str, kind: str, namespace: str, found: str) -> Json | None:
-            hooks.add((group, kind, namespace, found))
-            return self._sources.find((group, kind), namespace, found)
-
+        self._looked_up = hooks
         value: Json = msgspec.to_builtins(pod)
-        member = membership(value, chain, lookup=lookup)
+        member = self._memberships.of(value, chain)
         for hook in hooks:
             self._hangs_on.setdefault(hook, set()).add(name)
         self._hooks[name] = hooks
         self._joined(name, member)
+
+    def _lookup(self, group: str, kind: str, namespace: str, name: str) -> Json | None:
+        self._looked_up.add((group, kind, namespace, name))
+        return self._sources.find((group, kind), namespace, name)
 
     def owner(self, pod: str, uid: str) -> Json | None:
         """The owner of a pod that has this uid."""

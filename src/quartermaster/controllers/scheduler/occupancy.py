@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from quartermaster.api import nodes as api_nodes
@@ -25,6 +26,11 @@ from quartermaster.model.pod import GpuRequest, PodSpec
 
 FOREIGN: Final = "other schedulers"
 """The account of pods that are not ours, and of groups whose queue is unknown: nobody is asked to leave for it."""
+
+REMEMBERED: Final = 10_000
+"""Specs that are kept to be shared before all are forgotten."""
+
+_encoder = msgspec.msgpack.Encoder()
 
 LOST: Final = "lost devices"
 """The account of devices that are broken: no queue has it, so nobody pays."""
@@ -74,6 +80,8 @@ class Occupancy:
         self.moved: set[str] = set()
         self._now = now
         self._labels: frozenset[str] = frozenset()
+        self._specs: dict[bytes, PodSpec] = {}
+        """By what pods ask for: pods of one template share one."""
         self._stray: dict[str, set[str]] = {}
         self._nodes: dict[str, NodeObject] = {}
         self._seen_with: Mapping[str, Mapping[str, str]] = {}
@@ -169,7 +177,7 @@ class Occupancy:
         before, known.pod = known.pod, after
         if not _matters(before, after):
             return False
-        if _asks(before) != _asks(after):
+        if _asks(before, self._labels) != _asks(after, self._labels):
             self._reread(name, known)
         as_expected = known.assumed == after.spec.node_name and known.live and not after.leaving
         if as_expected and known.assumed and _same(before, after):
@@ -181,13 +189,19 @@ class Occupancy:
         keys = api_pods.affinity_labels(record.pod) if record.pod.spec.affinity else frozenset()
         if not keys <= self._labels:
             self._labels |= keys
+            self._specs.clear()
             for name, other in self.records.items():
                 if other is not record:
                     self._reread(name, other)
+        asks = _encoder.encode(_asks(record.pod, self._labels))
         try:
-            record.spec, record.wrong = api_pods.spec_from(record.pod, labels=self._labels), ""
+            record.spec, record.wrong = self._specs.get(asks) or api_pods.spec_from(record.pod, labels=self._labels), ""
         except InvalidInput as wrong:
             record.spec, record.wrong = None, str(wrong)
+        else:
+            if len(self._specs) >= REMEMBERED:
+                self._specs.clear()
+            self._specs[asks] = record.spec
 
     def _reread(self, name: str, record: Record) -> None:
         """A pod asks for something else than before, or its labels have come to matter: it is put down anew."""
@@ -290,8 +304,8 @@ def _matters(before: PodObject, after: PodObject) -> bool:
     )
 
 
-def _asks(pod: PodObject) -> tuple[object, ...]:
-    """All that `api.pods.spec_from` looks at."""
+def _asks(pod: PodObject, labels: frozenset[str]) -> tuple[object, ...]:
+    """All that `api.pods.spec_from` looks at where only these labels matter."""
     spec, notes = pod.spec, pod.annotations
     return (
         spec.containers,
@@ -300,7 +314,8 @@ def _asks(pod: PodObject) -> tuple[object, ...]:
         spec.node_selector,
         spec.affinity,
         spec.tolerations,
-        pod.metadata.labels,
+        pod.metadata.namespace,
+        [(key, pod.labels[key]) for key in sorted(labels) if key in pod.labels],
         *map(notes.get, (api_pods.FRACTION, api_pods.GPU_MEMORY, api_pods.FRACTION_DEVICES)),
     )
 

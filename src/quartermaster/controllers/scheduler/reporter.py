@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from time import perf_counter
 from typing import Final
 
 from quartermaster.api import v1alpha1
@@ -25,7 +26,7 @@ from quartermaster.controllers.scheduler.grouping import Grouping, Known
 from quartermaster.controllers.scheduler.metrics import Metrics
 from quartermaster.controllers.scheduler.site import QUEUES, TOPOLOGIES, Site
 from quartermaster.controllers.scheduler.sources import Sources
-from quartermaster.controllers.scheduler.teller import Teller, Word
+from quartermaster.controllers.scheduler.teller import PATIENCE_S, SOON_S, Teller, Word
 from quartermaster.kube.api import APPLY, MERGE, Json
 from quartermaster.kube.clock import Clock
 from quartermaster.model.units import DEVICE, GPU
@@ -39,6 +40,9 @@ from quartermaster.workloads.group import Closeness, Group, Role
 GROUPS: Final = (OWN, "PodGroup")
 MANAGED: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "quartermaster"
+QUEUES_PART: Final = 0.05
+"""The part of the time that reports on queues may take: they look at everything that runs or waits."""
+
 MOST_PARTS: Final = 64
 """Sub-groups that an object may have; more are told of as one."""
 
@@ -75,6 +79,7 @@ class Reporter:
         self._stale: Mapping[str, float] = {}
         self._evicted: Mapping[str, str] = {}
         self._news = _News()
+        self._queues_due = float("-inf")
 
     # ---- what is heard
 
@@ -113,9 +118,13 @@ class Reporter:
                     self._report_group(known, known.group, verdicts, presence)
                 elif known is None:
                     self._forget(name)
-        if news.queues:
+        if news.queues and self._clock() < self._queues_due:
+            self._news.queues = True
+        elif news.queues:
+            began = perf_counter()
             self._report_queues(presence)
-        return bool(self._news.groups)
+            self._queues_due = self._clock() + (perf_counter() - began) / QUEUES_PART
+        return bool(self._news.groups) or self._news.queues
 
     def _forget(self, name: str) -> None:
         self._teller.forget(("group", name))
@@ -157,7 +166,8 @@ class Reporter:
         change = patch(value, status)
         if change is not None:
             word = Word("PATCH", f"{where}/status", change, MERGE, str(change))
-            self._teller.say(("group status", known.name), word)
+            patience = PATIENCE_S if known.incomplete else SOON_S  # more pods of it are about to come
+            self._teller.say(("group status", known.name), word, patience=patience, soon=True)
 
     def _queue_of(self, known: Known, group: Group) -> str:
         return known.value.queue if known.value is not None else group.queue or self._site.default

@@ -235,10 +235,12 @@ class Scheduler:
             await self._steady.until(self._steady() + SILENCE_S / 4)
 
     async def _report(self) -> None:
-        """Say what there is to say, not more often than people read."""
+        """Say what there is to say: at once if nothing was said of late, and not more often than people read."""
+        last = float("-inf")
         while True:
             await self._spoken.wait()
-            await self._steady.until(self._steady() + REPORT_S)
+            await self._steady.until(max(self._steady() + self._gather, last + REPORT_S))
+            last = self._steady()
             self._spoken.clear()
             if self._may_decide() and self.reporter.report():
                 self._spoken.set()

@@ -1,9 +1,9 @@
 """What is said about decisions, late and seldom: conditions, nominations, status of queues and groups.
 
 Words are cheap for us and dear for the API server, so each is held back for a moment (what is true no longer is never
-written), only the last word on a subject is written, and none is repeated sooner than `interval`. A word that is
-refused is lost: it may be said again, and no sooner than that either, so that who cannot be written to is not flooded.
-Nothing here decides anything, and no decision waits for it.
+written), only the last word on a subject is written, and none is repeated sooner than `interval`; on what somebody
+waits for, the first few are. A word that is refused is lost: it may be said again, and no sooner than that either, so
+that who cannot be written to is not flooded. Nothing here decides anything, and no decision waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from quartermaster.kube.clock import Clock
 _log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.0
+SOON_S = 0.05
+"""For what somebody waits for."""
+
 INTERVAL_S = 15.0
+FIRST_GAP_S = 1.0
 WIDTH = 8
 
 
@@ -44,18 +48,25 @@ class Teller:
         self._width = asyncio.Semaphore(width)
         self._due: dict[Hashable, tuple[float, Word]] = {}
         self._said: dict[Hashable, tuple[float, Hashable]] = {}
+        self._gaps: dict[Hashable, float] = {}
+        """How long a subject rests after its last word, if its words are to come soon."""
         self._more = asyncio.Event()
         self.writes = 0
 
-    def say(self, subject: Hashable, word: Word, *, patience: float = PATIENCE_S) -> None:
-        """Have a word written after `patience` seconds, in the place of what was to be said on that subject."""
+    def say(self, subject: Hashable, word: Word, *, patience: float = PATIENCE_S, soon: bool = False) -> None:
+        """Have a word written after `patience` seconds, in the place of what was to be said on that subject.
+
+        `soon`: it may follow another on that subject at once; those that follow it wait longer and longer, up to the
+        interval.
+        """
         when, last = self._said.get(subject, (float("-inf"), None))
         if last == word.content:
             self._due.pop(subject, None)
             return
         known = self._due.get(subject)
         now = self._clock()
-        due = max(now + patience, when + self._interval)
+        gap = self._gaps.get(subject, FIRST_GAP_S) if soon else self._interval
+        due = max(now + patience, when + gap)
         self._due[subject] = (min(due, known[0]) if known else due, word)
         self._more.set()
 
@@ -63,6 +74,7 @@ class Teller:
         """There is nothing more to say on a subject."""
         self._due.pop(subject, None)
         self._said.pop(subject, None)
+        self._gaps.pop(subject, None)
 
     async def run(self) -> None:
         """Write what is due, until cancelled."""
@@ -76,12 +88,21 @@ class Teller:
                 for subject, (due, word) in list(self._due.items()):
                     if due <= now:
                         del self._due[subject]
+                        self._rest(subject, now)
                         self._said[subject] = (now, word.content)
                         await self._width.acquire()
                         group.create_task(self._write(subject, word))
                 if self._due:
                     first = min(due for due, _ in self._due.values())
                     await self._until(first)
+
+    def _rest(self, subject: Hashable, now: float) -> None:
+        """A subject is spoken on: the more often it was of late, the longer it rests."""
+        last = self._said.get(subject)
+        if last is None or now - last[0] > 2 * self._interval:
+            self._gaps.pop(subject, None)
+        else:
+            self._gaps[subject] = min(self._interval, 2 * self._gaps.get(subject, FIRST_GAP_S))
 
     async def _until(self, when: float) -> None:
         """Until that moment, or until something is to be said sooner."""
