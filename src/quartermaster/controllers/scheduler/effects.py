@@ -89,8 +89,10 @@ class Effects:
             known.backoff = min(LONGEST_BACKOFF_S, max(FIRST_BACKOFF_S, known.backoff * 2))
             known.not_before = now + known.backoff
             self.held_back[known.name] = known
-            self._grouping.refresh()
+            looked = self._grouping.refresh()
             self._roll_back(known, gang)
+            for other in looked:  # the next cycle has to hear of them too
+                self._grouping.touch(next(iter(other.members)))
         self._changed()
 
     def _bind(self, placement: GroupPlacement, plan: Plan) -> None:
