@@ -112,8 +112,10 @@ class Effects:
             pod, why = next(iter(gang.refused.items()))
             about = {"group": known.name, "pod": pod, "reason": why, "retry_in_s": known.backoff}
             _log.warning("%s cannot be bound: %s; next attempt in %g s", pod, why, known.backoff, extra=about)
-            self._grouping.refresh()
+            looked = self._grouping.refresh()
             self._roll_back(known, gang)
+            for other in looked:  # the next cycle has to hear of them too
+                self._grouping.touch(next(iter(other.members)))
         self._changed()
 
     def _bind(self, placement: GroupPlacement, plan: Plan) -> None:

@@ -53,7 +53,8 @@ class Narrator:
         """A group was decided on, and waits."""
         if self._said.get(known.name) != message:
             self._said[known.name] = message
-            self._events.record(self._about(known), "Warning", "FailedScheduling", message)
+            about = self._owner(known) or _ref(self._occupancy.records[next(iter(known.members))].pod)
+            self._events.record(about, "Warning", "FailedScheduling", message)
         self._explain(known, message, patience=PATIENCE_S)
 
     def undecidable(self, known: Known) -> None:
@@ -73,7 +74,7 @@ class Narrator:
         nodes = len({binding.node for binding in gang.bindings})
         title = known.name if known.group is None else known.group.name
         said = f"Assigned {len(gang.bindings)} pods of {title} to {nodes} nodes"
-        self._events.record(self._about(known), "Normal", "Scheduled", said)
+        self._events.record(self._owner(known) or _ref(first.pod), "Normal", "Scheduled", said)
 
     def evicted(self, evict: Evict, pod: PodObject) -> str:
         """A pod has to leave; returns the sentence that says why."""
@@ -105,10 +106,6 @@ class Narrator:
             if api_pods.unschedulable_reason(record.pod) != message:
                 body = api_pods.unschedulable(record.pod, message, stamp)
                 self._say((name, "why"), record.pod, body, message, patience=patience)
-
-    def _about(self, known: Known) -> Json:
-        owner = self._owner(known)
-        return owner if owner is not None else _ref(self._occupancy.records[next(iter(known.members))].pod)
 
     def _say(self, subject: tuple[str, str], pod: PodObject, body: Json, content: object, *, patience: float) -> None:
         path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/status"

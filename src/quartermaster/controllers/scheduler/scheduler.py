@@ -303,9 +303,8 @@ class Scheduler:
         ]
 
     def _owner_of(self, known: Known) -> Json | None:
-        assert known.group is not None, "asked of groups that were looked at"
-        pod = next(iter(known.members), "")
-        return self.membership.owner(pod, known.group.uid) if known.group.uid else None
+        uid, pod = "" if known.group is None else known.group.uid, next(iter(known.members), "")
+        return self.membership.owner(pod, uid) if uid else None
 
     def _joined(self, pod: str, member: Member) -> None:
         """It is known, or known anew, which group a pod belongs to."""
