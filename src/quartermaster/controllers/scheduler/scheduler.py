@@ -29,10 +29,12 @@ from quartermaster.controllers.scheduler.membership import Membership
 from quartermaster.controllers.scheduler.metrics import Metrics
 from quartermaster.controllers.scheduler.narrator import Narrator
 from quartermaster.controllers.scheduler.occupancy import Occupancy
+from quartermaster.controllers.scheduler.provisioning import Provisioning
 from quartermaster.controllers.scheduler.reporter import Reporter
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.controllers.scheduler.sources import Sources
 from quartermaster.controllers.scheduler.teller import Teller
+from quartermaster.controllers.scheduler.volumes import Volumes
 from quartermaster.kube.api import Api, Json
 from quartermaster.kube.clock import Clock, SteadyClock
 from quartermaster.kube.events import Events
@@ -109,6 +111,11 @@ class Scheduler:
             self.sources, default_queue=self.options.default_queue, changed=self._site_changed, nodes=self._seen_nodes
         )
         self.grouping = Grouping(self.occupancy, self.site)
+        self.volumes = Volumes(
+            self.sources, changed=self._volumes_changed, placed=self.occupancy.where, labels=self.occupancy.labels_of
+        )
+        self.occupancy.narrowed, self.grouping.blocks = self.volumes.narrowed, self.volumes.blocks
+        self.provisioning = Provisioning(self.volumes, clock=clock, rng=rng)
         self.membership = Membership(api, self.sources, clock=clock, rng=rng, joined=self._joined)
         self.teller = Teller(api, clock=clock)
         self._nodes = Reflector(api, NodeObject.RESOURCE, self._node_changed, view=view_of(NodeObject), rng=rng)
@@ -120,7 +127,9 @@ class Scheduler:
         self.effects = Effects(
             self.occupancy, self.grouping, self.narrator, clock=clock, metrics=self.metrics, changed=self.wake
         )
-        self.executor = Executor(api, clock=clock, rng=rng, done=self.effects.settled, leading=leading)
+        self.executor = Executor(
+            api, clock=clock, rng=rng, done=self.effects.settled, leading=leading, before=self.provisioning.before
+        )
         self.reporter = Reporter(
             self.sources,
             self.site,
@@ -152,6 +161,8 @@ class Scheduler:
             group.create_task(self.events.run(), name="events")
             await self.sources.start(group)
             await self.site.start()
+            self.provisioning.start(group)
+            await self.volumes.start()
             await self.membership.start(group)
             for mirror in (self._nodes, self._pods):
                 group.create_task(mirror.run(), name=f"watch of {mirror.path}")
@@ -226,10 +237,13 @@ class Scheduler:
         if not self.occupancy.pod_changed(name, after):
             return
         if after is None:
+            self.volumes.gone(name)
             self.membership.gone(name)
             self.grouping.leave(name)
             self.narrator.hush(name)
-        elif api_pods.scheduler_of(value) in self.options.names:
+        else:
+            self.volumes.look(name, value)
+        if after is not None and api_pods.scheduler_of(value) in self.options.names:
             self.membership.look(name, value)
             self.grouping.touch(name)
         self.wake()
@@ -250,6 +264,13 @@ class Scheduler:
         if pod in self.occupancy.records:
             self.grouping.join(pod, member)
             self.wake()
+
+    def _volumes_changed(self, pods: set[str]) -> None:
+        """What these pods may ask for, or wait for, is otherwise."""
+        for pod in pods:
+            self.occupancy.look_again(pod)
+            self.grouping.touch(pod)
+        self.wake()
 
     def _site_changed(self) -> None:
         self.occupancy.releases += 1
@@ -278,6 +299,8 @@ class Scheduler:
         for known in looked:
             if known.value is None:
                 self.narrator.undecidable(known)
+            elif known.blocked:
+                self.narrator.blocked(known)
         if not waiting and not broken and not self._time_is_up(now):
             return
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
