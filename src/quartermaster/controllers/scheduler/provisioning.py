@@ -56,7 +56,7 @@ class Send(Protocol):
 Work = Callable[[Send], Awaitable[Refusals]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Step:
     """A claim to be served on a node: by a volume, or without one, by its provisioner."""
 
@@ -66,7 +66,8 @@ class _Step:
     pods: list[Bound]
     written: bool = False
     seen: bool = False
-    """Whether the annotation was there when we looked: from then on, that it is not says that it was taken off."""
+    """Whether its annotation was heard of: from then on, that it is not there says that it was taken off."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Provisioning:
 
     def __init__(self, volumes: Volumes, *, clock: Clock, rng: Random) -> None:
         self._volumes, self._clock, self._rng = volumes, clock, rng
-        self._waiting: dict[Key, set[asyncio.Event]] = {}
+        self._waiting: dict[Key, set[_Step]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         volumes.heard = self._heard
 
@@ -190,8 +191,17 @@ class Provisioning:
             async with width:
                 await self._write(step, send)
 
-        await _together(write(step) for step in steps)
-        await _together(self._bound(step) for step in steps)
+        for step in steps:
+            self._waiting.setdefault(step.claim.key, set()).add(step)
+        try:
+            await _together(write(step) for step in steps)
+            await _together(self._bound(step) for step in steps)
+        finally:
+            for step in steps:
+                waiting = self._waiting[step.claim.key]
+                waiting.discard(step)
+                if not waiting:
+                    del self._waiting[step.claim.key]
 
     async def _write(self, step: _Step, send: Send) -> None:
         claim, volume = step.claim, self._volumes.volumes.get(step.volume)
@@ -207,19 +217,11 @@ class Provisioning:
             raise _Failed(step, f"volume claim '{claim.metadata.name}': {wrong}") from None
 
     async def _bound(self, step: _Step) -> None:
-        key = step.claim.key
-        changed = asyncio.Event()
-        self._waiting.setdefault(key, set()).add(changed)
-        try:
-            while self._pending(step):
-                if why := self._hopeless(step):
-                    raise _Failed(step, f"volume claim '{key[1]}' {why}")
-                changed.clear()
-                await changed.wait()
-        finally:
-            self._waiting[key].discard(changed)
-            if not self._waiting[key]:
-                del self._waiting[key]
+        while self._pending(step):
+            if why := self._hopeless(step):
+                raise _Failed(step, f"volume claim '{step.claim.key[1]}' {why}")
+            step.changed.clear()
+            await step.changed.wait()
 
     def _pending(self, step: _Step) -> bool:
         claim = self._volumes.claims.get(step.claim.key)
@@ -234,15 +236,17 @@ class Provisioning:
             return "has no pod any more"
         if step.volume:
             return ""
-        selected = claim.annotations.get(api.SELECTED_NODE)
-        step.seen = step.seen or selected == step.node
-        return (
-            "" if selected == step.node or not step.seen else f"cannot be served on {step.node}, says its provisioner"
-        )
+        if step.seen and claim.annotations.get(api.SELECTED_NODE) != step.node:
+            return f"cannot be served on {step.node}, says its provisioner"
+        return ""
 
     def _heard(self, key: Key) -> None:
-        for changed in self._waiting.get(key, ()):
-            changed.set()
+        claim = self._volumes.claims.get(key)
+        for step in self._waiting.get(key, ()):
+            # Taken note of here, because a provisioner without room may have taken it off before we wait.
+            if claim is not None and claim.annotations.get(api.SELECTED_NODE) == step.node:
+                step.seen = True
+            step.changed.set()
 
 
 class _Failed(Exception):
