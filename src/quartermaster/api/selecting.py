@@ -41,12 +41,15 @@ def requirement(value: Json) -> Requirement:
 
 
 def node_affinity(affinity: Json) -> tuple[LabelSelector, ...]:
-    """The required terms, any of which is enough. A node's name (matchFields) is asked by its hostname label."""
-    terms = ((affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get(
-        "nodeSelectorTerms"
-    ) or ()
+    """The required terms, any of which is enough."""
+    node = affinity.get("nodeAffinity") or {}
+    return node_terms(node.get("requiredDuringSchedulingIgnoredDuringExecution") or {})
+
+
+def node_terms(selector: Json) -> tuple[LabelSelector, ...]:
+    """From a NodeSelector. A node's name (matchFields) is asked by its hostname label."""
     found = []
-    for term in terms:
+    for term in selector.get("nodeSelectorTerms") or ():
         fields = [{**field, "key": HOSTNAME} for field in term.get("matchFields") or () if field["key"] == FIELD_NAME]
         wanted = tuple(map(requirement, [*(term.get("matchExpressions") or ()), *fields]))
         found.append(LabelSelector(requirements=wanted))

@@ -21,6 +21,7 @@ from random import Random
 
 from quartermaster.api import pods as api_pods
 from quartermaster.api.objects import PodObject
+from quartermaster.controllers.scheduler.provisioning import Work
 from quartermaster.kube.api import STRATEGIC, Api, Json, Refused
 from quartermaster.kube.clock import Clock
 
@@ -65,7 +66,10 @@ class Gang:
 
 
 class Executor:
-    """Sends until cancelled. `done` is told of every gang when all its bindings are settled."""
+    """Sends until cancelled. `done` is told of every gang when all its bindings are settled.
+
+    `before` says what has to be done before a gang is sent; while that lasts, it takes nothing of the width.
+    """
 
     def __init__(
         self,
@@ -76,28 +80,50 @@ class Executor:
         done: Callable[[Gang], None],
         leading: Callable[[], bool] = lambda: True,
         steady: Clock | None = None,
+        before: Callable[[list[Binding]], Work | None] = lambda _: None,
         width: int = WIDTH,
     ) -> None:
         self._api, self._clock, self._rng, self._done, self._leading = api, clock, rng, done, leading
-        self._steady = steady or clock
+        self._steady, self._before = steady or clock, before
         self._width = width
         self._todo: deque[tuple[Gang, Binding]] = deque()
         self._ready = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
         self.writes = 0
         self.in_flight = 0
 
     async def run(self) -> None:
         """Send what is handed in, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            self._tasks = group
             for _ in range(self._width):
                 group.create_task(self._work())
 
     def bind(self, gang: Gang) -> None:
         """Have a gang bound."""
         gang.left, gang.asked = len(gang.bindings), self._steady()
-        self._todo.extend((gang, binding) for binding in gang.bindings)
         self.in_flight += gang.left
+        work = self._before(gang.bindings)
+        if work is None:
+            self._queue(gang)
+        else:
+            assert self._tasks is not None, "gangs are handed in while it runs"
+            self._tasks.create_task(self._prepare(gang, work), name=f"volumes of {gang.group}")
+
+    def _queue(self, gang: Gang) -> None:
+        self._todo.extend((gang, binding) for binding in gang.bindings)
         self._ready.set()
+
+    async def _prepare(self, gang: Gang, work: Work) -> None:
+        """Do first what bindings depend on; a gang of which that fails is not sent."""
+        gang.refused = await work(self._send)
+        if not gang.refused:
+            self._queue(gang)
+            return
+        gang.dropped = [binding.name for binding in gang.bindings if binding.name not in gang.refused]
+        self.in_flight -= gang.left
+        gang.left = 0
+        self._done(gang)
 
     async def evict(self, pod: PodObject, reason: str) -> str:
         """Have a pod leave, for a reason that is not its own fault; why not, if it does not."""

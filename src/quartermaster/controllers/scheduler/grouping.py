@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from quartermaster.api import pods as api_pods
+from quartermaster.api.objects import PodObject
 from quartermaster.controllers.scheduler.occupancy import FOREIGN, Occupancy, Record
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.model.errors import InvalidInput
@@ -46,6 +47,8 @@ class Known:
     """The name of the group of what it has grown by and that is not admitted yet."""
     value: PodGroup | None = None
     wrong: str = ""
+    blocked: dict[str, str] = field(default_factory=dict)
+    """Its pods that cannot be placed as yet, and why; the others can, if they are enough."""
     incomplete: bool = False
     """What is wrong is only that pods of it are still to come."""
     waits: bool = False
@@ -78,6 +81,8 @@ class Grouping:
         """What is known from before of the pods by role that a group was admitted with."""
         self._of: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
+        self.blocks: Callable[[str, PodObject], str] = lambda _name, _pod: ""
+        """Why a pod cannot be placed whatever room there is; empty if it can."""
 
     def group_of(self, pod: str) -> Known | None:
         """The group of a pod; None if it has none, or none yet."""
@@ -197,8 +202,13 @@ class Grouping:
         live = {name: record for name, record in there.items() if _counts(record)}
         known.unfit = None
         known.runs = any(name in state.pods for name in live)
+        known.blocked = {
+            name: why
+            for name, record in live.items()
+            if not record.node and not api_pods.gated(record.pod) and (why := self.blocks(name, record.pod))
+        }
         known.waits = any(
-            name not in state.pods and not record.node and not api_pods.gated(record.pod)
+            not record.node and name not in state.pods and name not in known.blocked and not api_pods.gated(record.pod)
             for name, record in live.items()
         )
         queue, value, known.wrong, known.incomplete = FOREIGN, None, "", False
@@ -209,6 +219,8 @@ class Grouping:
                 known.wrong = unread
             else:
                 value = self._value(known, group, there, queue)
+                if value is not None and known.blocked and not known.runs and not self._enough(known, live, value):
+                    value, known.wrong = None, next(f"{name}: {why}" for name, why in sorted(known.blocked.items()))
         except InvalidInput as wrong:
             known.wrong = str(wrong)
         known.value = value
@@ -216,10 +228,15 @@ class Grouping:
         for name in live:
             self._occupancy.charge(name, queue=queue, preemptible=preemptible)
 
+    def _enough(self, known: Known, live: Mapping[str, Record], value: PodGroup) -> bool:
+        """Whether a group is whole without the pods of it that are blocked."""
+        free = (name for name, record in live.items() if name not in known.blocked and not api_pods.gated(record.pod))
+        return Presence(dict.fromkeys(free), {}).satisfied(value.root)
+
     def _value(self, known: Known, group: Group, there: Mapping[str, Record], queue: str) -> PodGroup | None:
         state = self._occupancy.state
         present = [
-            _present(name, record, known.members[name], bound=name in state.pods)
+            _present(name, record, known.members[name], bound=name in state.pods, blocked=name in known.blocked)
             for name, record in sorted(there.items())
             if _counts(record) or record.pod.status.phase == "Succeeded"
         ]
@@ -286,10 +303,10 @@ def _priority(group: Group, records: Iterable[Record]) -> int:
     return max((record.pod.spec.priority or 0 for record in records), default=0)
 
 
-def _present(name: str, record: Record, member: Member, *, bound: bool) -> Present:
+def _present(name: str, record: Record, member: Member, *, bound: bool, blocked: bool) -> Present:
     assert record.spec is not None, "groups with a pod that was not understood are not made"
     ended, astray = not record.live, bool(record.node) and not bound
-    gated = ended or astray or api_pods.gated(record.pod)
+    gated = ended or astray or blocked or api_pods.gated(record.pod)
     pod = Pod(name, record.spec, priority=record.pod.spec.priority or 0, gated=gated)
     return Present(pod=pod, role=member.role, index=member.index, ended=ended, bound=bound)
 

@@ -64,6 +64,10 @@ class Narrator:
         else:
             self.waits(known, known.wrong)
 
+    def blocked(self, known: Known) -> None:
+        """Some pods of a group cannot be placed; the rest of it is decided on."""
+        self._explain(known, "", patience=PATIENCE_S)
+
     def bound(self, known: Known, gang: Gang) -> None:
         """One event for a gang, on what owns it; for single pods, on the pod."""
         self._said.pop(known.name, None)
@@ -103,9 +107,10 @@ class Narrator:
             record = self._occupancy.records[name]
             if name in self._occupancy.state.pods or not record.live or api_pods.gated(record.pod):
                 continue
-            if api_pods.unschedulable_reason(record.pod) != message:
-                body = api_pods.unschedulable(record.pod, message, stamp)
-                self._say((name, "why"), record.pod, body, message, patience=patience)
+            why = known.blocked.get(name, message)
+            if why and api_pods.unschedulable_reason(record.pod) != why:
+                body = api_pods.unschedulable(record.pod, why, stamp)
+                self._say((name, "why"), record.pod, body, why, patience=patience)
 
     def _say(self, subject: tuple[str, str], pod: PodObject, body: Json, content: object, *, patience: float) -> None:
         path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/status"

@@ -85,6 +85,8 @@ class Occupancy:
         self._stray: dict[str, set[str]] = {}
         self._nodes: dict[str, NodeObject] = {}
         self._seen_with: Mapping[str, Mapping[str, str]] = {}
+        self.narrowed: Callable[[PodObject, PodSpec], PodSpec] = lambda _, spec: spec
+        """What a pod asks for once its volumes have had their say."""
 
     # ---- nodes
 
@@ -98,6 +100,15 @@ class Occupancy:
     def nodes(self) -> Iterable[NodeObject]:
         """All nodes as they are."""
         return self._nodes.values()
+
+    def labels_of(self, node: str) -> Mapping[str, str]:
+        """The labels of a node; none if there is no such node."""
+        return self.state.node(self.state.row(node)).labels if node in self.state.rows else {}
+
+    def where(self, name: str) -> str:
+        """The node that a pod has, or is about to have; empty if it has none, or holds nothing there any more."""
+        record = self.records.get(name)
+        return record.node if record is not None and record.live else ""
 
     def node_changed(self, before: NodeObject | None, after: NodeObject | None) -> bool:
         """Take in a node; whether it matters to decisions (heartbeats do not)."""
@@ -195,21 +206,31 @@ class Occupancy:
                     self._reread(name, other)
         asks = _encoder.encode(_asks(record.pod, self._labels))
         try:
-            record.spec, record.wrong = self._specs.get(asks) or api_pods.spec_from(record.pod, labels=self._labels), ""
+            spec = self._specs.get(asks) or api_pods.spec_from(record.pod, labels=self._labels)
+            record.spec, record.wrong = self.narrowed(record.pod, spec), ""
         except InvalidInput as wrong:
             record.spec, record.wrong = None, str(wrong)
         else:
             if len(self._specs) >= REMEMBERED:
                 self._specs.clear()
-            self._specs[asks] = record.spec
+            self._specs[asks] = spec
+
+    def look_again(self, name: str) -> None:
+        """What a pod asks for may be otherwise, though the pod is not."""
+        record = self.records.get(name)
+        if record is not None:
+            self._reread(name, record)
 
     def _reread(self, name: str, record: Record) -> None:
         """A pod asks for something else than before, or its labels have come to matter: it is put down anew."""
         was = record.spec
         self._read(record)
         if record.spec != was and name in self.state.pods:
+            leaving = self.state.leaving.get(name)
             self._forget(name)
             self._settle(name)
+            if leaving is not None and name in self.state.pods and name not in self.state.leaving:
+                self.state.leave(name, frees=leaving)
 
     def _settle(self, name: str) -> None:
         """Put a bound pod down where its object says, once."""

@@ -32,10 +32,12 @@ from quartermaster.controllers.scheduler.membership import Membership
 from quartermaster.controllers.scheduler.metrics import Counted, Metrics
 from quartermaster.controllers.scheduler.narrator import Narrator
 from quartermaster.controllers.scheduler.occupancy import Occupancy
+from quartermaster.controllers.scheduler.provisioning import Provisioning
 from quartermaster.controllers.scheduler.reporter import Reporter
 from quartermaster.controllers.scheduler.site import Site
 from quartermaster.controllers.scheduler.sources import Sources
 from quartermaster.controllers.scheduler.teller import Teller
+from quartermaster.controllers.scheduler.volumes import Volumes
 from quartermaster.kube.api import Api, Json
 from quartermaster.kube.clock import Clock, SteadyClock
 from quartermaster.kube.events import Events
@@ -131,6 +133,11 @@ class Scheduler:
         self._pods = Reflector(
             api, PodObject.RESOURCE, self._pod_changed, view=view_of(PodObject), clock=steady, rng=rng
         )
+        self.volumes = Volumes(
+            self.sources, changed=self._volumes_changed, placed=self.occupancy.where, labels=self.occupancy.labels_of
+        )
+        self.occupancy.narrowed, self.grouping.blocks = self.volumes.narrowed, self.volumes.blocks
+        self.provisioning = Provisioning(self.volumes, clock=self._steady, rng=rng)
         self.events = Events(
             api, component="quartermaster", instance=self.options.instance, clock=steady or SteadyClock(), wall=clock
         )
@@ -145,7 +152,13 @@ class Scheduler:
             changed=self.wake,
         )
         self.executor = Executor(
-            api, clock=clock, steady=self._steady, rng=rng, done=self.effects.settled, leading=self._leading
+            api,
+            clock=clock,
+            steady=self._steady,
+            rng=rng,
+            done=self.effects.settled,
+            leading=self._leading,
+            before=self.provisioning.before,
         )
         self.reporter = Reporter(
             self.sources,
@@ -198,6 +211,7 @@ class Scheduler:
         """Watch and decide until cancelled."""
         async with asyncio.TaskGroup() as group:
             self.effects.start(self.executor, group)
+            self.provisioning.start(group)
             group.create_task(self._pulse(), name="pulse")
             group.create_task(self.executor.run(), name="executor")
             group.create_task(self.teller.run(), name="teller")
@@ -223,6 +237,7 @@ class Scheduler:
         """Watch, and return when all that there is was heard of, but for groups whose owners had to be asked for."""
         await self.sources.start(group)
         await self.site.start()
+        await self.volumes.start()
         await self.membership.start(group)
         for mirror in (self._nodes, self._pods):
             group.create_task(mirror.run(), name=f"watch of {mirror.path}")
@@ -288,10 +303,13 @@ class Scheduler:
         if not self.occupancy.pod_changed(name, after):
             return
         if after is None:
+            self.volumes.gone(name)
             self.membership.gone(name)
             self.grouping.leave(name)
             self.narrator.hush(name)
-        elif api_pods.scheduler_of(value) in self.options.names:
+        else:
+            self.volumes.look(name, value)
+        if after is not None and api_pods.scheduler_of(value) in self.options.names:
             self.membership.look(name, value)
             self.grouping.touch(name)
         self.wake()
@@ -311,6 +329,13 @@ class Scheduler:
         if pod in self.occupancy.records:
             self.grouping.join(pod, member)
             self.wake()
+
+    def _volumes_changed(self, pods: set[str]) -> None:
+        """What these pods may ask for, or wait for, is otherwise."""
+        for pod in pods:
+            self.occupancy.look_again(pod)
+            self.grouping.touch(pod)
+        self.wake()
 
     def _site_changed(self) -> None:
         self.occupancy.releases += 1
@@ -346,6 +371,8 @@ class Scheduler:
         for known in looked:
             if known.wrong:
                 self.narrator.undecidable(known)
+            elif known.blocked:
+                self.narrator.blocked(known)
         if not waiting and not broken and not self._time_is_up(now):
             return None
         running = [known.value for known in self.grouping.running.values() if known.value is not None]
