@@ -1,4 +1,4 @@
-"""Kinds that come, go, are forbidden or answer to nobody: what is not there is empty, and none waits for it for ever."""
+"""Kinds that come, go, are forbidden or do not answer: what is not there is empty, and none waits for it for ever."""
 
 import asyncio
 import contextlib
