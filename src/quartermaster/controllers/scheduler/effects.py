@@ -131,7 +131,8 @@ class Effects:
 
     def _count(self, gang: Gang, known: Known | None, now: float) -> None:
         metrics = self._metrics
-        for result, pods in (("bound", gang.bound), ("refused", gang.refused), ("dropped", gang.dropped)):
+        results = {"bound": gang.bound, "refused": gang.refused, "dropped": gang.dropped, "gone": gang.gone}
+        for result, pods in results.items():
             if pods:
                 metrics.bindings.labels(result).inc(len(pods))
         metrics.bind.observe(now - gang.asked)
