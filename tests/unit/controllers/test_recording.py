@@ -14,7 +14,7 @@ from quartermaster.controllers.scheduler.replaying import Decision, Still, decid
 from quartermaster.controllers.scheduler.scheduler import NAMES, Options
 from quartermaster.documents.snapshot import read as read_snapshot
 from quartermaster.documents.writing import dump
-from quartermaster.kube.api import Refused
+from quartermaster.kube.api import STRATEGIC, Refused
 from quartermaster.local.client import LocalClient
 from quartermaster.model.errors import InvalidInput
 from quartermaster.whatif.resting import policy_of, settle
@@ -141,6 +141,10 @@ async def test_no_secret_is_in_it() -> None:
         await it.after(5)
         await submit(it, body)
         await it.after(5)
+        told = {"conditions": [{"type": "Ready", "status": "False", "message": SECRET}]}
+        (name, _), *_ = (await it.pods()).items()
+        path = f"/api/v1/namespaces/default/pods/{name}/status"
+        await it.client.send("PATCH", path, {"status": told}, media=STRATEGIC)
         data = gzip.decompress(packed(await taken(it)))
         assert b'"j"' in data
         assert SECRET.encode() not in data

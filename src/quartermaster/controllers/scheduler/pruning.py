@@ -77,7 +77,16 @@ def pruned(value: Json) -> Json:
 
 def whole(value: Json) -> Json:
     """An object that says nothing but what decisions are made by; annotations are chosen all the same."""
-    return {key: _metadata(part) if key == "metadata" else part for key, part in value.items()}
+    kept = {key: _metadata(part) if key == "metadata" else part for key, part in value.items()}
+    conditions = (value.get("status") or {}).get("conditions")
+    if conditions:
+        kept["status"] = kept["status"] | {"conditions": [_wordless(one) for one in conditions]}
+    return kept
+
+
+def _wordless(condition: Json) -> Json:
+    """Without what a kubelet or an operator says in free text."""
+    return condition | {"message": ""} if "message" in condition else condition
 
 
 def _metadata(value: Json) -> Json:
