@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ US, STOCK = "quartermaster", "default-scheduler"
 KINDS = f"/apis/{API_VERSION}"
 GROUPS = f"{KINDS}/namespaces/default/podgroups"
 PODS = "/api/v1/namespaces/default/pods"
+Programs = Mapping[str, Path]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +116,13 @@ async def fill(it: Bench, process: Process, count: int, scheduler: str) -> Fill:
     )
 
 
-async def by_stock(it: Bench, report: Report) -> None:
+async def by_stock(programs: Programs, report: Report) -> None:
     """The stock kube-scheduler fills the same nodes with the same pods."""
     sizes = report.sizes
-    await it.nodes(sizes.nodes, rack=sizes.rack)
-    async with stock(it) as process:
-        found = await fill(it, process, sizes.pods, STOCK)
+    async with bench(programs) as it:
+        await it.nodes(sizes.nodes, rack=sizes.rack)
+        async with stock(it) as process:
+            found = await fill(it, process, sizes.pods, STOCK)
     name = f"kube-scheduler-fill-{sizes.pods}"
     report.tell(name, found.bound)
     report.tell(f"{name}-creating", found.created)
@@ -238,32 +240,37 @@ async def remove(it: Bench, names: list[str]) -> None:
 # ---- many nodes
 
 
-async def large(it: Bench, report: Report) -> None:
+async def large(programs: Programs, report: Report) -> None:
     """Many nodes, eight running pods on each, of which one in ten has no GPU: first nothing changes, then they fill."""
     sizes = report.sizes
     running = sizes.large * GPUS
-    spare = running // 10
-    await it.nodes(sizes.large, rack=sizes.rack)
-    await it.pods(running, _running)
-    await queue(it, "default", running)
+    async with bench(programs) as it:
+        await it.nodes(sizes.large, rack=sizes.rack)
+        await it.pods(running, _running)
+        await queue(it, "default", running)
+        began = time.perf_counter()
+        async with ours(it) as process:
+            report.tell(f"start-{sizes.large}", time.perf_counter() - began)
+            await process.quiet()
+            report.tell(f"start-{sizes.large}-cpu", process.cpu())
+            await idle(process, report)
+            count = min(running // 10, sizes.pods)
+            name = f"fill-{count}-at-{sizes.large}"
+            async with measured(report, name, process):
+                found = await fill(it, process, count, US)
+            report.tell(f"{name}-memory", process.memory(), "MB")
+    report.tell(name, found.bound, target=report.of(f"fill-{count}", otherwise=float("inf")))
+    report.tell(f"{name}-creating", found.created)
+    report.tell(f"{name}-cpu", found.cpu)
+
+
+async def idle(process: Process, report: Report) -> None:
+    """Nothing changes."""
+    sizes, before = report.sizes, process.cpu()
+    await asyncio.sleep(sizes.idle)
     name = f"idle-{sizes.large}"
-    began = time.perf_counter()
-    async with ours(it) as process:
-        report.tell(f"start-{sizes.large}", time.perf_counter() - began)
-        await process.quiet()
-        report.tell(f"start-{sizes.large}-cpu", process.cpu())
-        before = process.cpu()
-        await asyncio.sleep(sizes.idle)
-        report.tell(f"{name}-cpu-share", (process.cpu() - before) / sizes.idle, "cores", target=0.05)
-        report.tell(f"{name}-memory", process.memory(), "MB")
-        count = min(spare, sizes.pods)
-        at = f"fill-{count}-at-{sizes.large}"
-        async with measured(report, at, process):
-            found = await fill(it, process, count, US)
-        report.tell(at, found.bound, target=report.of(f"fill-{count}", otherwise=float("inf")))
-        report.tell(f"{at}-creating", found.created)
-        report.tell(f"{at}-cpu", found.cpu)
-        report.tell(f"{at}-memory", process.memory(), "MB")
+    report.tell(f"{name}-cpu-share", (process.cpu() - before) / sizes.idle, "cores", target=0.05)
+    report.tell(f"{name}-memory", process.memory(), "MB")
 
 
 def _running(number: int) -> Json:
@@ -274,12 +281,9 @@ def _running(number: int) -> Json:
 # ---- all of it
 
 
-async def measure(sizes: Sizes, programs: dict[str, Path]) -> list[Figure]:
-    """Everything, one control plane after the other."""
-    report = Report(sizes)
-    if "kube-scheduler" in programs:
-        async with bench(programs) as it:
-            await by_stock(it, report)
+async def on_full_nodes(programs: Programs, report: Report) -> None:
+    """We fill them, and what follows."""
+    sizes = report.sizes
     async with bench(programs) as it:
         await it.nodes(sizes.nodes, rack=sizes.rack)
         await queue(it, "default", sizes.pods)
@@ -289,9 +293,16 @@ async def measure(sizes: Sizes, programs: dict[str, Path]) -> list[Figure]:
             await reclaim_one(it, process, report)
             await remove(it, list(it.bound.nodes))
             await gang(it, process, report)
-    async with bench(programs) as it:
-        await large(it, report)
-    return report.figures
+
+
+def measure(sizes: Sizes, programs: Programs) -> Iterator[Figure]:
+    """Everything, one control plane after the other; without a kube-scheduler, nothing beside ours."""
+    report = Report(sizes)
+    for part in (by_stock, on_full_nodes, large):
+        if part is not by_stock or "kube-scheduler" in programs:
+            told = len(report.figures)
+            asyncio.run(part(programs, report))
+            yield from report.figures[told:]
 
 
 def suite(sizes: Sizes) -> Callable[[], Iterator[Figure]]:
@@ -305,6 +316,6 @@ def suite(sizes: Sizes) -> Callable[[], Iterator[Figure]]:
             return
         if "kube-scheduler" not in programs:
             print("e2e: NOT COMPARED: no kube-scheduler here; see make kubernetes", file=sys.stderr)
-        yield from asyncio.run(measure(sizes, programs))
+        yield from measure(sizes, programs)
 
     return figures

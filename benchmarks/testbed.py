@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +95,7 @@ class Bound:
 class Bench:
     """A server, a client, and a count of bound pods."""
 
-    def __init__(self, api: HttpApi, kubeconfig: Path, programs: dict[str, Path]) -> None:
+    def __init__(self, api: HttpApi, kubeconfig: Path, programs: Mapping[str, Path]) -> None:
         self.api, self.kubeconfig, self.programs = api, kubeconfig, programs
         self.bound = Bound()
 
@@ -172,7 +172,7 @@ def pod(name: str, scheduler: str, *, gpus: int = 1, node: str = "", labels: Jso
 
 
 @contextlib.asynccontextmanager
-async def bench(programs: dict[str, Path]) -> AsyncIterator[Bench]:
+async def bench(programs: Mapping[str, Path]) -> AsyncIterator[Bench]:
     """A fresh control plane and what is needed to measure on it."""
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -32,7 +32,8 @@ def evict_stale(plan: Plan, state: ClusterState, groups: Iterable[PodGroup], *, 
 def evict_overdue(plan: Plan, state: ClusterState, groups: Iterable[PodGroup], *, now: float) -> None:
     """Evict the groups that have reached their `max_runtime`. `groups` may name a group twice."""
     gone = {evict.pod for evict in plan.evictions}
-    for group in {group.name: group for group in groups if group.max_runtime is not None}.values():
+    timed = [group for group in groups if group.max_runtime is not None]
+    for group in {group.name: group for group in timed}.values():
         if group.max_runtime is not None and group.started is not None and now >= group.started + group.max_runtime:
             reason = f"has run for its maximum of {group.max_runtime:g} s"
             _evict(plan, state, group, reason, Action.MAX_RUNTIME, but=gone)
@@ -55,8 +56,8 @@ def stale_gangs(
     """
     seen: set[str] = set()
     there = state.pods
-    for group in groups:
-        if len(group.root.pods) == 1 or group.name in seen:
+    for group in [group for group in groups if len(group.root.pods) != 1]:  # most that runs are single pods
+        if group.name in seen:
             continue
         seen.add(group.name)
         present = {p.name for p in group.pods if (p.name in there or p.name in also) and p.name not in gone}
