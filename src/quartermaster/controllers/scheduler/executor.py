@@ -197,6 +197,8 @@ class Executor:
         """One write, again while nobody is there to answer; raises Refused."""
         wait = FIRST_WAIT_S
         while True:
+            if not self._leading():
+                raise Refused(503, "another leads by now")
             try:
                 self.writes += 1
                 await self._api.send(method, path, body, media=media)
@@ -207,7 +209,7 @@ class Executor:
                 pass
             else:
                 return
-            if wait >= LONGEST_WAIT_S or not self._leading():
+            if wait >= LONGEST_WAIT_S:
                 raise Refused(503, "the API does not answer")
             wait = await self._pause(wait)
 

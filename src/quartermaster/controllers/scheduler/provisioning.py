@@ -97,7 +97,7 @@ class Provisioning:
 
         What the gang takes is taken when this returns, so that the next decision knows.
         """
-        using = [binding for binding in bindings if binding.pod.spec.volumes]
+        using = [binding for binding in bindings if api.claims_of(binding.pod)]
         if not using:
             return None
         served = self._seat(using)

@@ -143,6 +143,8 @@ class Scheduler:
         )
         self._cut: list[str] = []
         self._relabel = False
+        self._revisit: set[str] = set()
+        """Pods whose volumes changed: looked at once a cycle, however many volumes come and go."""
         self._stale: set[str] = set()
         self._reserved: set[str] = set()
         self._alive = time.monotonic()
@@ -267,9 +269,7 @@ class Scheduler:
 
     def _volumes_changed(self, pods: set[str]) -> None:
         """What these pods may ask for, or wait for, is otherwise."""
-        for pod in pods:
-            self.occupancy.look_again(pod)
-            self.grouping.touch(pod)
+        self._revisit |= pods
         self.wake()
 
     def _site_changed(self) -> None:
@@ -287,6 +287,10 @@ class Scheduler:
         if self._relabel:
             self._relabel = False
             self.occupancy.see_with(self.site.node_labels)
+        for pod in sorted(self._revisit):
+            self.occupancy.look_again(pod)
+            self.grouping.touch(pod)
+        self._revisit.clear()
         looked = self.grouping.refresh()
         if looked:
             self.reporter.touch(*(known.name for known in looked))
