@@ -148,7 +148,7 @@ class Provisioning:
 
     def _keep_apart(self, using: list[Bound]) -> None:
         claims = {claim.key for binding in using for claim in self._volumes.unbound(binding.pod)}
-        shared = self._volumes.share(claims, self._rng)
+        shared = self._volumes.share(sorted(claims), self._rng)
         assert self._tasks is not None, "gangs come when it has begun"
         self._tasks.create_task(self._unshare(shared), name="shares of volumes")
 
