@@ -8,7 +8,7 @@ none is nowhere, and the empty selector is everywhere. Refuses to know what is w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -189,6 +189,19 @@ def fits(volume: VolumeObject, claim: ClaimObject) -> bool:
         and set(want.access_modes or ()) <= set(have.access_modes or ())
         and exact(volume.size) >= exact(claim.size)
         and (mine is True or label_selector(want.selector).matches(volume.labels))
+    )
+
+
+def asks(claim: ClaimObject) -> Hashable:
+    """All of a claim that `fits` looks at, for a volume that is nobody's."""
+    spec = claim.spec
+    return (
+        claim.storage_class,
+        claim.size,
+        spec.volume_mode or "Filesystem",
+        spec.volume_attributes_class_name or "",
+        frozenset(spec.access_modes or ()),
+        label_selector(spec.selector),
     )
 
 

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from quartermaster.api.volumes import BIND_COMPLETED, NO_PROVISIONER, SELECTED_NODE
-from quartermaster.kube.api import MERGE, Refused
+from quartermaster.kube.api import MERGE, Api, Refused
 from quartermaster.kube.reflector import Reflector
-from quartermaster.local.client import LocalClient
 
 Json = dict[str, Any]
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -31,12 +30,14 @@ def storage_class(name: str, *, provisioner: str = "disk.example.com", waits: bo
 def volume(name: str, storage: str, *nodes: str, size: str = "10Gi", **more: Any) -> Json:
     spec: Json = {
         "capacity": {"storage": size},
-        "accessModes": ["ReadWriteOnce", "ReadWriteOncePod"],
+        "accessModes": ["ReadWriteOnce"],
         "storageClassName": storage,
-        "local": {"path": f"/mnt/{name}"},
         **more,
     }
-    if nodes:
+    if not nodes:
+        spec["csi"] = {"driver": "disk.example.com", "volumeHandle": name}
+    else:
+        spec["local"] = {"path": f"/mnt/{name}"}
         term = {"matchExpressions": [{"key": HOST, "operator": "In", "values": list(nodes)}]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [term]}}
     return {"metadata": {"name": name}, "spec": spec}
@@ -46,10 +47,13 @@ LOCAL = storage_class("local", provisioner=NO_PROVISIONER)
 
 
 class Binder:
-    """`refuses`: nodes on which its provisioner has no room; with `idle` it does nothing at all."""
+    """`refuses`: nodes on which its provisioner has no room; with `idle` it does nothing at all.
 
-    def __init__(self, client: LocalClient) -> None:
-        self._client = client
+    With `provisions_only` it leaves binding to a real controller.
+    """
+
+    def __init__(self, client: Api, *, provisions_only: bool = False) -> None:
+        self._client, self._provisions_only = client, provisions_only
         self.refuses: set[str] = set()
         self.idle = False
         self.chosen: list[tuple[str, str]] = []
@@ -76,7 +80,7 @@ class Binder:
                         await self._serve(found)
 
     async def _offer(self, found: Json) -> None:
-        if found["status"]["phase"] == "Pending":
+        if found["status"]["phase"] == "Pending" and not self._provisions_only:
             await self._client.send("PATCH", f"{_of(found)}/status", {"status": {"phase": "Available"}}, media=MERGE)
 
     async def _serve(self, found: Json) -> None:
@@ -94,7 +98,7 @@ class Binder:
         storage = self._classes.objects.get(("", spec["storageClassName"]))
         if name is None and storage is not None:
             name = await self._provision(found, storage)
-        if name is not None:
+        if name is not None and not self._provisions_only:
             await self._bind(found, name)
 
     async def _provision(self, found: Json, storage: Json) -> str | None:
@@ -111,9 +115,13 @@ class Binder:
         name = f"pvc-{found['metadata']['uid']}"
         ref = {key: found["metadata"][key] for key in ("namespace", "name", "uid")}
         made = volume(name, found["spec"]["storageClassName"], *([node] if node else []))
+        made["spec"]["accessModes"] = found["spec"]["accessModes"]
         made["spec"]["claimRef"] = ref | {"kind": "PersistentVolumeClaim", "apiVersion": "v1"}
-        with contextlib.suppress(Refused):
+        try:
             await self._client.send("POST", VOLUMES, made)
+        except Refused as wrong:
+            if wrong.code != 409:  # made already
+                raise
         return name
 
     async def _bind(self, found: Json, name: str) -> None:
@@ -131,8 +139,8 @@ def _of(found: Json) -> str:
 
 
 @contextlib.asynccontextmanager
-async def binding(client: LocalClient) -> AsyncIterator[Binder]:
-    binder = Binder(client)
+async def binding(client: Api, *, provisions_only: bool = False) -> AsyncIterator[Binder]:
+    binder = Binder(client, provisions_only=provisions_only)
     task = asyncio.create_task(binder.run())
     try:
         yield binder

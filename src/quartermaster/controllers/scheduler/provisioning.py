@@ -97,7 +97,7 @@ class Provisioning:
 
         What the gang takes is taken when this returns, so that the next decision knows.
         """
-        using = [binding for binding in bindings if binding.pod.spec.volumes]
+        using = [binding for binding in bindings if api.claims_of(binding.pod)]
         if not using:
             return None
         served = self._seat(using)
@@ -148,7 +148,7 @@ class Provisioning:
 
     def _keep_apart(self, using: list[Bound]) -> None:
         claims = {claim.key for binding in using for claim in self._volumes.unbound(binding.pod)}
-        shared = self._volumes.share(claims, self._rng)
+        shared = self._volumes.share(sorted(claims), self._rng)
         assert self._tasks is not None, "gangs come when it has begun"
         self._tasks.create_task(self._unshare(shared), name="shares of volumes")
 

@@ -174,6 +174,8 @@ class Scheduler:
         self.grouping.recall = self.reporter.recall
         self._cut: list[str] = []
         self._relabel = False
+        self._revisit: set[str] = set()
+        """Pods whose volumes changed: looked at once a cycle, however many volumes come and go."""
         self._stale: set[str] = set()
         self._reserved: set[str] = set()
         self._alive = time.monotonic()
@@ -332,9 +334,7 @@ class Scheduler:
 
     def _volumes_changed(self, pods: set[str]) -> None:
         """What these pods may ask for, or wait for, is otherwise."""
-        for pod in pods:
-            self.occupancy.look_again(pod)
-            self.grouping.touch(pod)
+        self._revisit |= pods
         self.wake()
 
     def _site_changed(self) -> None:
@@ -358,6 +358,10 @@ class Scheduler:
         if self._relabel:
             self._relabel = False
             self.occupancy.see_with(self.site.node_labels)
+        for pod in sorted(self._revisit):
+            self.occupancy.look_again(pod)
+            self.grouping.touch(pod)
+        self._revisit.clear()
         looked = self.grouping.refresh()
         if looked:
             self.reporter.touch(*(known.name for known in looked))

@@ -14,7 +14,7 @@ provisioner that has none takes the node off the claim, and the gang is decided 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, TypeVar
@@ -55,6 +55,12 @@ class Volumes:
         self.heard: Callable[[Key], None] = lambda _: None
         """Told of every claim that changed, or whose pod went."""
         self._of_class: dict[str, dict[str, VolumeObject]] = {}
+        self._promised: dict[Key, set[str]] = {}
+        """Volumes that are meant for a claim."""
+        self._unbound: dict[str, set[Key]] = {}
+        """Claims by class."""
+        self._free: dict[Hashable, list[Option]] = {}
+        """What is free for claims that ask for the same; made anew when volumes change."""
         self._pods: dict[str, tuple[str, tuple[Key, ...]]] = {}
         self._users: dict[Key, set[str]] = {}
         self._taken: dict[str, Key] = {}
@@ -70,9 +76,9 @@ class Volumes:
 
     def look(self, name: str, pod: PodObject) -> None:
         """A pod came or changed."""
-        if not pod.spec.volumes:
-            return
         keys = tuple(_keys(pod))
+        if not keys:
+            return
         self._pods[name] = pod.metadata.uid, keys
         for key in keys:
             self._users.setdefault(key, set()).add(name)
@@ -134,10 +140,11 @@ class Volumes:
 
     def narrowed(self, pod: PodObject, spec: PodSpec) -> PodSpec:
         """What a pod asks for, on the nodes that its claims leave it."""
-        if not pod.spec.volumes:
+        claims = self._claims(pod)
+        if not claims:
             return spec
         parts = [ANYWHERE]
-        for claim in self._claims(pod):
+        for claim in claims:
             volume = self.volumes.get(claim.spec.volume_name)
             if claim.bound and volume is not None:
                 parts.append(api.terms_of(volume))
@@ -178,23 +185,34 @@ class Volumes:
         selected = claim.annotations.get(api.SELECTED_NODE)
         if selected:
             return [Option("", api.on_node(selected))]
-        free = [volume for volume in self._of_class.get(claim.storage_class, {}).values() if self._free(volume, claim)]
-        promised = [volume for volume in free if api.promised(volume, claim)]
-        mine = [volume for volume in free if self._taken.get(volume.name) == claim.key]
-        free = promised or mine or sorted(free, key=lambda volume: (exact(volume.size), volume.name))
-        found = [Option(volume.name, api.terms_of(volume)) for volume in free]
         storage = self.classes[claim.storage_class]
-        if storage.provisioner != api.NO_PROVISIONER and not promised:
-            found.append(Option("", api.allowed(storage)))
-        return found
+        promised = [self.volumes[name] for name in sorted(self._promised.get(claim.key, ()))]
+        found = [_option(volume) for volume in promised if api.fits(volume, claim)]
+        if found:
+            return found
+        free, share = self._free_for(claim), self._shares.get(claim.key)
+        mine = [name for name, key in self._taken.items() if key == claim.key]
+        if mine:
+            free = [_option(self.volumes[name]) for name in mine]
+        elif share is not None:
+            free = [option for option in free if option.volume in share]
+        made = [] if storage.provisioner == api.NO_PROVISIONER else [Option("", api.allowed(storage))]
+        return free + made
 
-    def _free(self, volume: VolumeObject, claim: ClaimObject) -> bool:
-        share = self._shares.get(claim.key)
-        return (
-            self._taken.get(volume.name, claim.key) == claim.key
-            and (share is None or volume.name in share)
-            and api.fits(volume, claim)
-        )
+    def _free_for(self, claim: ClaimObject) -> list[Option]:
+        """What nobody has and claims like this one may have, the smallest first."""
+        asked = api.asks(claim)
+        found = self._free.get(asked)
+        if found is None:
+            there = self._of_class.get(claim.storage_class, {}).values()
+            free = [
+                volume
+                for volume in there
+                if volume.spec.claim_ref is None and volume.name not in self._taken and api.fits(volume, claim)
+            ]
+            free.sort(key=lambda volume: (exact(volume.size), volume.name))
+            found = self._free[asked] = [_option(volume) for volume in free]
+        return found
 
     def _terms(self, claims: Iterable[ClaimObject]) -> Terms:
         return api.places([self.options(claim) for claim in claims])
@@ -211,12 +229,12 @@ class Volumes:
     def take(self, volume: str, claim: Key) -> None:
         """From now on a volume is this claim's."""
         self._taken[volume] = claim
-        self._volume_touched(self.volumes[volume])
+        self._free_changed(self.volumes[volume].spec.storage_class_name)
 
     def give_back(self, volume: str) -> None:
         """It is not any more: what its object says holds."""
         if self._taken.pop(volume, None) is not None and volume in self.volumes:
-            self._volume_touched(self.volumes[volume])
+            self._free_changed(self.volumes[volume].spec.storage_class_name)
 
     def share(self, keys: Iterable[Key], rng: Random) -> frozenset[Key]:
         """Show each of these claims volumes that none of the others is shown; returns those that have a share."""
@@ -252,19 +270,26 @@ class Volumes:
     # ---- what is heard
 
     def _claim_changed(self, before: Json | None, after: Json | None) -> None:
+        if before is not None:
+            old = _as(ClaimObject, before)
+            self._unbound.get(old.storage_class, set()).discard(old.key)
         claim = _as(ClaimObject, after or before)
         key = claim.key
         if after is None:
             self.claims.pop(key, None)
         else:
             self.claims[key] = claim
+            if not claim.bound:
+                self._unbound.setdefault(claim.storage_class, set()).add(key)
         self._claims_touched((key,))
         self.heard(key)
 
     def _volume_changed(self, before: Json | None, after: Json | None) -> None:
+        free = False
         if before is not None:
             old = _as(VolumeObject, before)
             self._of_class.get(old.spec.storage_class_name, {}).pop(old.name, None)
+            free = self._forget_promise(old)
         volume = _as(VolumeObject, after or before)
         if after is None:
             self.volumes.pop(volume.name, None)
@@ -272,26 +297,41 @@ class Volumes:
         else:
             self.volumes[volume.name] = volume
             self._of_class.setdefault(volume.spec.storage_class_name, {})[volume.name] = volume
-            if volume.spec.claim_ref is not None:
+            ref = volume.spec.claim_ref
+            if ref is None:
+                free = True
+            else:
                 self._taken.pop(volume.name, None)  # now the object says so
-        self._volume_touched(volume)
+                self._promised.setdefault((ref.namespace, ref.name), set()).add(volume.name)
+                self._claims_touched([(ref.namespace, ref.name)])
+        if free:
+            self._free_changed(volume.spec.storage_class_name)
+
+    def _forget_promise(self, volume: VolumeObject) -> bool:
+        """Whether there was none, so that all claims of the class could see the volume."""
+        ref = volume.spec.claim_ref
+        if ref is None:
+            return True
+        key = ref.namespace, ref.name
+        self._promised[key].discard(volume.name)
+        if not self._promised[key]:
+            del self._promised[key]
+        self._claims_touched([key])
+        return False
 
     def _class_changed(self, before: Json | None, after: Json | None) -> None:
         storage = _as(ClassObject, after or before)
+        name = storage.metadata.name
         if after is None:
-            self.classes.pop(storage.metadata.name, None)
+            self.classes.pop(name, None)
         else:
-            self.classes[storage.metadata.name] = storage
-        self._touched(lambda claim: claim.storage_class == storage.metadata.name and not claim.bound)
+            self.classes[name] = storage
+        self._claims_touched(self._unbound.get(name, ()))
 
-    def _volume_touched(self, volume: VolumeObject) -> None:
-        name, storage = volume.name, volume.spec.storage_class_name
-        self._touched(lambda c: c.spec.volume_name == name if c.bound else c.storage_class == storage)
-
-    def _touched(self, concerned: Callable[[ClaimObject], bool]) -> None:
-        self._claims_touched(
-            [key for key in self._users if (claim := self.claims.get(key)) is not None and concerned(claim)]
-        )
+    def _free_changed(self, storage: str) -> None:
+        """Other volumes of a class are free than before."""
+        self._free.clear()
+        self._claims_touched(self._unbound.get(storage, ()))
 
     def _claims_touched(self, keys: Iterable[Key]) -> None:
         pods = {pod for key in keys for pod in self.users(key)}
@@ -308,6 +348,10 @@ class Volumes:
         }
         if rivals:
             self._changed(rivals)
+
+
+def _option(volume: VolumeObject) -> Option:
+    return Option(volume.name, api.terms_of(volume))
 
 
 def _keys(pod: PodObject) -> list[Key]:
