@@ -173,10 +173,10 @@ class Scheduler:
                 await self._until_changed()
                 await self._clock.until(self._clock() + min(LONGEST_GATHER_S, max(self._gather, 2 * took)))
                 self._changed.clear()
-                began = time.perf_counter()
+                began = self._clock()
                 if self._leading():
                     self.decide()
-                took = time.perf_counter() - began
+                took = self._clock() - began
 
     async def follow(self, group: asyncio.TaskGroup) -> None:
         """Watch, and return when all that there is was heard of, but for groups whose owners had to be asked for."""
