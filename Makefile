@@ -36,7 +36,7 @@ kubernetes: .venv/ready ## build the real Kubernetes components that tests compa
 	@$(BIN)/python -m tools.kubernetes.binaries
 
 test-kubernetes: .venv/ready ## compare with a real kube-apiserver; builds what it needs (docs/kubernetes-tests.md)
-	@$(BIN)/python -m tools.kubernetes.binaries kube-apiserver etcd kubectl helm kube-controller-manager informers
+	@$(BIN)/python -m tools.kubernetes.binaries kube-apiserver etcd kubectl helm kube-controller-manager informers scraping
 	$(BIN)/pytest -n 0 -m kubernetes -rfE
 
 format: .venv/ready ## rewrite the code in the one format

@@ -14,7 +14,7 @@ from quartermaster.local.real.controlplane import running
 from tests.kubernetes.server import Server, from_kubeconfig, of
 from tools.kubernetes.binaries import locate
 
-PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm", "kube-controller-manager", "informers")
+PROGRAMS = ("kube-apiserver", "etcd", "kubectl", "helm", "kube-controller-manager", "informers", "scraping")
 """What `make test-kubernetes` builds. The server needs the first two; tests of clients the others too."""
 
 

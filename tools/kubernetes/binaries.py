@@ -67,6 +67,7 @@ BINARIES: Mapping[str, Binary] = {
     ),
     "kwok": Binary(package="sigs.k8s.io/kwok/cmd/kwok", module="kwok", requires="sigs.k8s.io/kwok"),
     "informers": Binary(package=".", module="informers", requires="k8s.io/client-go", ours=True),
+    "scraping": Binary(package=".", module="scraping", requires="github.com/prometheus/prometheus", ours=True),
 }
 
 

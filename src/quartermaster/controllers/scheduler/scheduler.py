@@ -227,10 +227,10 @@ class Scheduler:
                 await self._until_changed()
                 await self._steady.until(self._steady() + min(LONGEST_GATHER_S, max(self._gather, 2 * took)))
                 self._changed.clear()
-                began = time.perf_counter()
+                began = self._steady()
                 if self._may_decide():
                     self.decide()
-                took = time.perf_counter() - began
+                took = self._steady() - began
 
     def _may_decide(self) -> bool:
         return self._informed and self._leading()
