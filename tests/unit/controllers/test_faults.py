@@ -200,6 +200,19 @@ async def test_a_leader_that_is_cut_off_stops_and_another_leads() -> None:
         assert await it.after(20, until=lambda: it.whole) < PLAIN_S
 
 
+async def test_a_leader_that_is_told_to_stop_lets_another_lead_at_once() -> None:
+    async with world() as it:
+        old = it.start(elect=True)
+        await it.after(6)
+        it.start(elect=True)
+        await it.after(6)
+        it.replicas.remove(old)
+        for task in old.tasks:
+            task.cancel()
+        await it.single("later")
+        assert await it.after(20, until=lambda: it.whole) < 6
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_standby_whose_watch_is_late_gives_nothing_twice(seed: int) -> None:
     """It holds the lease and does not know yet what the last leader bound with its last breath."""
