@@ -200,6 +200,37 @@ async def test_a_leader_that_is_cut_off_stops_and_another_leads() -> None:
         assert await it.after(20, until=lambda: it.whole) < PLAIN_S
 
 
+async def several_through_a_storm(seed: int) -> float:
+    """Three with one lease in a storm that the lease is in too; who ends is started anew, and some are killed."""
+    async with world(seed=seed) as it:
+
+        def begin() -> None:
+            it.start(elect=True).api.weather = STORM
+
+        for _ in range(3):
+            begin()
+        await it.after(8)
+        await fill(it)
+        for turn in range(12):
+            await it.after(5)
+            for replica in [replica for replica in it.replicas if replica.ended]:
+                it.stop(replica)
+            if turn % 4 == 1:
+                it.stop(it.rng.choice(it.replicas))
+            while len(it.replicas) < 3:
+                begin()
+            leaders = [replica for replica in it.replicas if replica.elector is not None and replica.elector.leader]
+            assert len(leaders) <= 1
+        for replica in it.replicas:
+            replica.api.weather = CLEAR
+        return await it.after(150, until=lambda: it.whole)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_after_a_storm_over_several_all_is_bound(seed: int) -> None:
+    assert await several_through_a_storm(seed) < 60
+
+
 async def test_a_leader_that_is_told_to_stop_lets_another_lead_at_once() -> None:
     async with world() as it:
         old = it.start(elect=True)
@@ -363,6 +394,12 @@ def test_long_many_storms(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         sys.stdout.write(f"\ncalm until all is bound, of {len(took)} storms: {marks}\n")
     assert took[-1] < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 140))
+async def test_long_several_in_a_storm(seed: int) -> None:
+    assert await several_through_a_storm(seed) < 90
 
 
 @pytest.mark.slow
