@@ -192,6 +192,24 @@ async def test_the_leader_is_killed_in_the_middle_of_binding(
             )
 
 
+async def test_a_leader_that_was_frozen_in_the_middle_wakes_up_and_ends(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        for _ in range(2):
+            it.start()
+        await eventually(it.leader, "nobody leads")
+        leader = await it.leader()
+        os.kill(leader, signal.SIGSTOP)
+        await submit(it)
+        await it.on_bound(100, lambda: os.kill(leader, signal.SIGSTOP), begin=lambda: os.kill(leader, signal.SIGCONT))
+        there = await it.bound()
+        assert there < GANGS * SIZE, "it was not in the middle"
+        await eventually(lambda: _other(it, leader), "nobody took over")
+        os.kill(leader, signal.SIGCONT)
+        await eventually(lambda: _above(it, GANGS * SIZE - 1), "not all are bound")
+        assert await asyncio.to_thread(it.controllers[leader].wait, WITHIN_S) == 1
+        await check(it)
+
+
 async def test_the_server_is_killed_in_the_middle_of_binding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

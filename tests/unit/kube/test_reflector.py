@@ -409,3 +409,66 @@ async def test_a_path_with_a_query_keeps_it() -> None:
             assert [name for _, name in mirror.objects] == ["b"]
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+# ---- what was heard is doubted
+
+
+async def test_who_doubts_a_watch_is_answered_by_a_list_that_was_made_since() -> None:
+    clock = VirtualClock()
+    api = Written(clock, lists=[listing(9, thing("a", 1)), listing(12, thing("b", 11))], watches=[])
+    async with reflecting(api, clock) as (reflector, told):
+        assert told == ["+a"]
+        renewing = asyncio.ensure_future(reflector.renew())
+        await turns()
+        assert renewing.done()
+        assert told == ["+a", "+b", "-a"]
+        assert api.open == 1, "it watches from there"
+
+
+async def test_a_doubt_does_not_wait_for_the_end_of_a_pause() -> None:
+    clock = VirtualClock()
+    pause = Refused(429, "later", retry_after=60)
+    lists: list[Json | Exception] = [listing(9, thing("a", 1)), listing(12, thing("a", 1), thing("b", 11))]
+    async with reflecting(Written(clock, lists=lists, watches=[[pause]]), clock) as (reflector, told):
+        renewing = asyncio.ensure_future(reflector.renew())
+        await turns()
+        assert renewing.done()
+        assert told == ["+a", "+b"]
+
+
+async def test_a_doubt_lasts_until_a_list_is_answered() -> None:
+    clock = VirtualClock()
+    lists: list[Json | Exception] = [listing(9), Refused(503, "away"), OSError("reset"), listing(12, thing("b", 11))]
+    async with reflecting(Written(clock, lists=lists, watches=[]), clock) as (reflector, told):
+        renewing = asyncio.ensure_future(reflector.renew())
+        await turns()
+        assert not renewing.done()
+        await turns(clock, 10)
+        assert renewing.done()
+        assert told == ["+b"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_list_that_had_begun_before_the_doubt_does_not_mend_it(streaming: bool) -> None:
+    clock = VirtualClock()
+
+    class Slow(Written):
+        async def send_raw(self, method: str, path: str, body: Body | None = None, *, media: str = JSON) -> bytes:
+            answer = await super().send_raw(method, path, body, media=media)
+            await self._clock.until(self._clock() + 5)
+            return answer
+
+    streams: list[list[Step]] = [
+        [event("ADDED", "a", 1), 5.0, mark(9, initial=True), float("inf")],
+        [event("ADDED", "a", 1), event("ADDED", "b", 11), 5.0, mark(12, initial=True), float("inf")],
+    ]
+    lists: list[Json | Exception] = [listing(9, thing("a", 1)), listing(12, thing("a", 1), thing("b", 11))]
+    api = Slow(clock, lists=lists, watches=streams if streaming else [])
+    async with reflecting(api, clock, streaming=streaming) as (reflector, told):
+        renewing = asyncio.ensure_future(reflector.renew())
+        await turns(clock, 4)
+        assert not renewing.done()
+        await turns(clock, 7)
+        assert renewing.done()
+        assert told == ["+a", "+b"]
