@@ -13,22 +13,22 @@ from quartermaster.kube.api import Json
 
 _FIELDS: Final = frozenset(
     """
-    accessModes allowedTopologies apiGroup apiVersion autoscaler autoscaling autoScalingConfig
-    AZUREML_NODE_COUNT backoffLimit basic batchScheduler batchSchedulerOptions blockOwnerDeletion claimRef
-    cliqueNames cliques clusterScope completionMode completions componentName componentRef components componentSpecs
-    conditions configMapName configMapNamespace container containers containerSet controller copies count
-    creationTimestamp dag dataLocal deletionTimestamp dependencies depends dependsOn deploymentSpec driver drivers
-    dynamicAllocation elasticPolicy enabled enableInTreeAutoscaling entrypoint envs executor executorLabel executors
-    explainer extraPodSpec finally gang generateName generation globalDefault groupName groupPlacementPolicy
-    headGroupSpec highestTierAllowed highestTierName index initContainers initialExecutors initializer inline
-    instances job jobTemplate key kind kueue labelSelector launcherCreationPolicy leaderTemplate
-    leaderWorkerTemplate limits matchExpressions matchFields matchLabelExpressions matchLabels matrix maxExecutors
-    maxReplicas maxTrialCount metadata min minAvailable minCount minExecutors minMember minPartitions minReplicas
-    minSubGroup minTaskMember mlPolicy mode model mpi multinode name namespace networkTopology nnodes nodeAffinity
-    nodeCount nodeName nodeSelectorTerms numNodes numOfHosts numProcPerNode onExit operator options ownerReferences
-    pack packDomain parallelism parallelTrialCount params parent parentRefs partitionPolicy partitionSize path
-    paused phase pipeline pipelineParallelSize pipelineRef pipelineRun pipelineSpec platforms platformSpec
-    podCliqueScalingGroups podGroup podGroupName podGroupReplicaKey podGroups podGroupTemplateName
+    accessModes allowedTopologies apiGroup apiVersion autoscaler autoscaling autoScalingConfig AZUREML_NODE_COUNT
+    backoffLimit basic batchScheduler batchSchedulerOptions blockOwnerDeletion claimRef cliqueNames cliques
+    clusterScope completionMode completions componentName componentRef components componentSpecs conditions
+    configMapName configMapNamespace container containers containerSet controller copies count creationTimestamp dag
+    dataLocal deletionTimestamp dependencies depends dependsOn deploymentSpec driver drivers dynamicAllocation
+    elasticPolicy enabled enableInTreeAutoscaling entrypoint envs executor executorLabel executors explainer
+    extraPodSpec finally gang generateName generation globalDefault groupName groupPlacementPolicy headGroupSpec
+    highestTierAllowed highestTierName index initContainers initialExecutors initializer inline instances job
+    jobTemplate key kind kueue labelSelector launcherCreationPolicy leaderTemplate leaderWorkerTemplate limits
+    matchExpressions matchFields matchLabelExpressions matchLabels matrix maxExecutors maximumVolumeSize maxReplicas
+    maxTrialCount metadata min minAvailable minCount minExecutors minMember minPartitions minReplicas minSubGroup
+    minTaskMember mlPolicy mode model mpi multinode name namespace networkTopology nnodes nodeAffinity nodeCount
+    nodeName nodeSelectorTerms nodeTopology numNodes numOfHosts numProcPerNode onExit operator options
+    ownerReferences pack packDomain parallelism parallelTrialCount params parent parentRefs partitionPolicy
+    partitionSize path paused phase pipeline pipelineParallelSize pipelineRef pipelineRun pipelineSpec platforms
+    platformSpec podCliqueScalingGroups podGroup podGroupName podGroupReplicaKey podGroups podGroupTemplateName
     podGroupTemplateRef podManagementPolicy podMetadata podPriorityClassName podSets podSpec policy predicates
     predictor predictors preemptibility preemptible preemptionPolicy preferred preferredTopologyLevel prefill
     priority priorityClass priorityClassName priorityClassRef provisioner queue queueName ray rayClusterConfig
@@ -39,9 +39,9 @@ _FIELDS: Final = frozenset(
     startupPolicy startupPolicyOrder status steps storageClassName subdomain subGroupPolicy subGroups subGroupSize
     submissionMode submitterPodTemplate succeeded suspend targetReplicatedJobs tasks template templateRef templates
     topology topologyConstraint topologyKey topologyKeys topologyName trainer transformer trialSpec trialTemplate
-    type uid value values volumeBindingMode volumeName whenDeleted whenScaled withItems withSequence worker
-    workerGroupSpecs workerSpec workerTemplate workflow workflowSpec workflowTemplateRef workload workloadName
-    workloadRef
+    type uid value values volumeAttributesClassName volumeBindingMode volumeMode volumeName whenDeleted whenScaled
+    withItems withSequence worker workerGroupSpecs workerSpec workerTemplate workflow workflowSpec
+    workflowTemplateRef workload workloadName workloadRef
     """.split()  # noqa: SIM905  # words read best as words
 )
 """Fields whose names say what they are, wherever they stand."""
@@ -62,6 +62,7 @@ _NOTES: Final = (
     "kai.scheduler", "kueue.x-k8s.io", "leaderworkerset.sigs.k8s.io", "nvidia.com", "quartermaster.dev", "ray.io",
     "runai", "scheduling.k8s.io", "scheduling.volcano.sh", "scheduling.x-k8s.io", "serving.kserve.io",
     "autoscaling.knative.dev", "trainer.kubeflow.org", "volcano.sh", "workspace.devfile.io", "volume.kubernetes.io",
+    "volume.beta.kubernetes.io", "pv.kubernetes.io", "storageclass.kubernetes.io",
 )  # fmt: skip
 """Whose annotations ask something of a scheduler."""
 
