@@ -20,7 +20,8 @@ from quartermaster.model.errors import InvalidInput
 from quartermaster.whatif.resting import policy_of, settle
 from quartermaster.workloads.group import Role
 from quartermaster.workloads.grouping import groups_of
-from tests.unit.cli.cluster import Local, condition, devices_of, local
+from tests.unit.cli.cluster import Local, condition, devices_of, local, workload
+from tests.unit.controllers.storage import CLAIMS, CLASSES, LOCAL, VOLUMES, binding, claim, storage_class, volume
 from tests.unit.controllers.test_scheduling import job, queue, submit
 from tests.unit.workloads.samples import find, runtimes, samples
 
@@ -124,6 +125,36 @@ async def test_pods_of_others_keep_their_places_in_it() -> None:
         assert (place.node, place.devices) == ("h-0", (0, 1, 2))
         rest = settle(found, placement=policy_of(found))
         assert rest.situation.places["default/ours"].node == "h-1"
+
+
+async def test_volumes_are_where_they_were() -> None:
+    async with local() as it, binding(it.client):
+        await it.after(5)
+        for path, value in (
+            (CLASSES, LOCAL),
+            (CLASSES, storage_class("disk")),
+            (VOLUMES, volume("small", "local", "h-0", size="5Gi", volumeMode="Block")),
+            (VOLUMES, volume("free", "local", "h-1")),
+            (CLAIMS, claim("ready", volumeName="made")),
+            (VOLUMES, volume("made", "disk", "h-1")),
+            (CLAIMS, claim("waiting", "local")),
+        ):
+            await it.client.send("POST", path, value)
+        await it.after(5)
+        for name in ("ready", "waiting", "missing"):
+            used = {"name": "data", "persistentVolumeClaim": {"claimName": name}}
+            pod = workload(name, run=None, gpus=1)
+            await it.client.send(
+                "POST", "/api/v1/namespaces/default/pods", pod | {"spec": pod["spec"] | {"volumes": [used]}}
+            )
+        await it.settle()
+        found = await decided(await taken(it))
+        assert {pod: node for pod, (node, _) in started(found).items()} == {
+            "default/ready": "h-1",
+            "default/waiting": "h-1",
+        }
+        (missing,) = found.waits
+        assert missing.why == "default/missing: persistentvolumeclaim 'missing' not found"
 
 
 # ---- what is kept
