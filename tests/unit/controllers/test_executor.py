@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from random import Random
 
 from quartermaster.controllers.scheduler.executor import Binding, Executor, Gang
+from quartermaster.controllers.scheduler.provisioning import Send, Work
 from quartermaster.kube.api import Refused
 from quartermaster.local.clock import VirtualClock
 from tests.unit.controllers.cluster import FakeApi, pod, settle
@@ -21,8 +22,15 @@ class Bench:
         self.api = FakeApi(self.clock)
         self.done: list[Gang] = []
         self.leading = True
+        self.before: Work | None = None
         self.executor = Executor(
-            self.api, clock=self.clock, rng=Random(1), done=self.done.append, leading=lambda: self.leading, width=width
+            self.api,
+            clock=self.clock,
+            rng=Random(1),
+            done=self.done.append,
+            leading=lambda: self.leading,
+            before=lambda _: self.before,
+            width=width,
         )
 
     def bind(self, *names: str, group: str = "g") -> Gang:
@@ -35,6 +43,7 @@ class Bench:
 async def bench(width: int = 4) -> AsyncIterator[Bench]:
     it = Bench(width)
     task = asyncio.create_task(it.executor.run())
+    await asyncio.sleep(0)
     try:
         yield it
     finally:
@@ -118,6 +127,63 @@ async def test_nothing_is_sent_by_who_does_not_lead() -> None:
         gang = it.bind("a", "b")
         await settle(it.clock)
         assert gang.dropped == ["a", "b"]
+        assert not it.api.sent
+
+
+async def test_what_comes_before_a_gang_takes_no_place_and_its_bindings_follow() -> None:
+    async with bench(width=1) as it:
+        go = asyncio.Event()
+
+        async def work(send: Send) -> dict[str, str]:
+            await send("PATCH", "/claim", {})
+            await go.wait()
+            return {}
+
+        it.before = work
+        first = it.bind("a", "b", group="first")
+        it.before = None
+        it.bind("c", group="second")
+        await settle(it.clock, 100)
+        assert it.api.paths("PATCH") == ["/claim"]
+        assert it.api.paths("POST") == [f"{POD}/c/binding"]
+        assert it.executor.in_flight == 2
+        go.set()
+        await settle(it.clock)
+        assert first.bound == ["a", "b"]
+        assert it.executor.in_flight == 0
+
+
+async def test_where_that_fails_nothing_of_the_gang_is_sent() -> None:
+    async with bench() as it:
+
+        async def work(_: Send) -> dict[str, str]:
+            return {"b": "no volume"}
+
+        it.before = work
+        gang = it.bind("a", "b", "c")
+        await settle(it.clock)
+        assert it.done == [gang]
+        assert (gang.bound, gang.refused, gang.dropped) == ([], {"b": "no volume"}, ["a", "c"])
+        assert not it.api.sent
+        assert it.executor.in_flight == 0
+
+
+async def test_who_leads_no_more_writes_nothing_before_a_gang_either() -> None:
+    async with bench() as it:
+        refusals: list[Refused] = []
+
+        async def work(send: Send) -> dict[str, str]:
+            try:
+                await send("PATCH", "/claim", {})
+            except Refused as wrong:
+                refusals.append(wrong)
+            return {}
+
+        it.leading, it.before = False, work
+        gang = it.bind("a")
+        await settle(it.clock)
+        assert len(refusals) == 1
+        assert gang.dropped == ["a"]
         assert not it.api.sent
 
 
