@@ -31,6 +31,7 @@ from quartermaster.local.clock import WallClock
 from quartermaster.local.controllers import nodes
 from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.controllers.registry import CONTROLLERS as WORKLOADS
+from quartermaster.local.controllers.volumes import PROVISIONING
 from quartermaster.local.demo.account import Account, keep
 from quartermaster.local.demo.submitting import Demo
 from quartermaster.local.fleet.chaos import Chaos, ChaosSet
@@ -68,7 +69,7 @@ async def _workloads(connect: Connect, clock: Clock, speed: float) -> None:
 
     patient = partial(nodes.reconcile, grace=max(nodes.GRACE, SILENCE_S * speed))
     chosen = tuple(replace(each, reconcile=patient) if each.name == "node-lifecycle" else each for each in WORKLOADS)
-    async with Manager(connect(AGENT), (*chosen, PUBLISHING), clock=clock, sleep=sleep) as manager:
+    async with Manager(connect(AGENT), (*chosen, PUBLISHING, PROVISIONING), clock=clock, sleep=sleep) as manager:
         await manager.run()
 
 

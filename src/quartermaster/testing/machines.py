@@ -16,9 +16,11 @@ from quartermaster.local.apiserver.cluster import Cluster
 from quartermaster.local.apiserver.local import LocalApi
 from quartermaster.local.client import LocalClient
 from quartermaster.local.clock import VirtualClock, WallClock
+from quartermaster.local.controllers.manager import AGENT, Manager
 from quartermaster.local.fleet import marks
 from quartermaster.local.fleet.operating import install
 from quartermaster.local.fleet.presets import Fleet
+from quartermaster.local.fleet.publishing import PUBLISHING
 from quartermaster.local.kubelet.attach import attach
 from quartermaster.local.stages.player import Player
 from quartermaster.local.stages.table import everything
@@ -73,17 +75,25 @@ async def machines(
     """A cluster of its own whose machines are up; equal seeds give equal uids, names and delays."""
     clock = clock or VirtualClock()
     rng = random.Random(seed)  # noqa: S311  # no secrets
-    async with LocalApi(port=port, kubeconfig=kubeconfig, cluster=Cluster(clock=clock, rng=rng)) as api:
+    async with contextlib.AsyncExitStack() as stack:
+        store = Cluster(clock=clock, rng=rng)
+        api = await stack.enter_async_context(LocalApi(port=port, kubeconfig=kubeconfig, cluster=store))
         player = Player(LocalClient(api.server.handle, agent="kubelet"), everything([]), clock=clock, rng=rng)
         await attach(api.server, player, clock=clock)
-        playing = asyncio.create_task(player.run())
         cluster = Machines(api, player, clock)
+
+        async def sleep(seconds: float) -> None:
+            await clock.until(clock() + seconds)
+
+        publisher = LocalClient(api.server.handle, agent=AGENT)
+        manager = await stack.enter_async_context(Manager(publisher, (PUBLISHING,), clock=clock, sleep=sleep))
+        tasks = [asyncio.create_task(player.run()), asyncio.create_task(manager.run())]
         try:
             await install(LocalClient(api.server.handle, agent="fleet"), fleet)
             if isinstance(clock, VirtualClock):
                 await cluster.after(5)
             yield cluster
         finally:
-            playing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await playing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -162,3 +162,35 @@ async def test_a_gang_that_is_raised_keeps_running_and_what_is_more_is_admitted_
         await it.client.send("PATCH", path, {"spec": {"min": 2}}, media="application/merge-patch+json")
         await it.after(60)
         assert await nodes_of(it, "") == ["", "h-0", "h-1"]
+
+
+async def test_a_stateful_set_with_claims_runs_and_its_volumes_go_with_them() -> None:
+    async with local() as it:
+        await it.after(5)
+        container: Json = {"name": "main", "image": "busybox", "resources": {"requests": {"cpu": "1"}}}
+        claim = {
+            "metadata": {"name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        labels = {"app": "db"}
+        spec: Json = {
+            "replicas": 2,
+            "serviceName": "db",
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            "volumeClaimTemplates": [claim],
+        }
+        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+        await it.client.send(
+            "POST", "/apis/apps/v1/namespaces/default/statefulsets", {"metadata": {"name": "db"}, "spec": spec}
+        )
+        await it.after(120)
+        assert await it.phases() == {"db-0": "Running", "db-1": "Running"}
+        volumes = (await it.client.send("GET", "/api/v1/persistentvolumes"))["items"]
+        assert len(volumes) == 2
+        await it.client.send("DELETE", "/apis/apps/v1/namespaces/default/statefulsets/db")
+        await it.after(60)
+        for name in ("data-db-0", "data-db-1"):
+            await it.client.send("DELETE", f"/api/v1/namespaces/default/persistentvolumeclaims/{name}")
+        await it.after(60)
+        assert (await it.client.send("GET", "/api/v1/persistentvolumes"))["items"] == []

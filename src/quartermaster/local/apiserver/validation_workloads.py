@@ -63,6 +63,15 @@ def _selects(value: Json) -> Causes:
     return causes + _template(spec, said)
 
 
+def _with_claims(template: Json, spec: Json) -> Json:
+    """A stateful set's pods have its claims among their volumes."""
+    claims = [claim.get("metadata", {}).get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
+    inner = template.get("spec", {})
+    there = {volume.get("name") for volume in inner.get("volumes") or ()}
+    more = [{"name": name} for name in claims if name and name not in there]
+    return {**template, "spec": {**inner, "volumes": [*(inner.get("volumes") or ()), *more]}} if more else template
+
+
 def _deployment_strategy(strategy: Json) -> Causes:
     path, kind, rolling = "spec.strategy", strategy.get("type", ""), strategy.get("rollingUpdate")
     if kind == "Recreate":
@@ -116,7 +125,7 @@ def _template(spec: Json, said: Json | None) -> Causes:
     if selector is None or not matches(selector, labels):
         why = "`selector` does not match template `labels`"
         causes.append(invalid_value("spec.template.metadata.labels", labels or None, why))
-    causes += template_causes(template, "spec.template")
+    causes += template_causes(_with_claims(template, spec), "spec.template")
     policy = template.get("spec", {}).get("restartPolicy", "Always")
     if policy in ("OnFailure", "Never"):
         causes.append(unsupported_value("spec.template.spec.restartPolicy", policy, ("Always",)))
