@@ -5,7 +5,9 @@ kopf keeps what it has done in annotations and finalizers of the objects, so it 
 
 import asyncio
 import contextlib
+import gc
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -91,6 +93,10 @@ class Operator:
         finally:
             stop.set()
             await asyncio.wait_for(task, PATIENCE_S)
+            del task
+            with warnings.catch_warnings():  # kopf leaves connections to the collector; they are not for the next test
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 @contextlib.asynccontextmanager
