@@ -14,6 +14,8 @@ Json = dict[str, Any]
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+DRIVERS = "/apis/storage.k8s.io/v1/csidrivers"
+DRIVER = "disk.example.com"
 HOST = "kubernetes.io/hostname"
 
 
@@ -22,7 +24,7 @@ def claim(name: str, storage: str = "disk", *, size: str = "10Gi", mode: str = "
     return {"metadata": {"name": name}, "spec": asked | spec}
 
 
-def storage_class(name: str, *, provisioner: str = "disk.example.com", waits: bool = True, **more: Any) -> Json:
+def storage_class(name: str, *, provisioner: str = DRIVER, waits: bool = True, **more: Any) -> Json:
     mode = "WaitForFirstConsumer" if waits else "Immediate"
     return {"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": mode, **more}
 
@@ -35,7 +37,7 @@ def volume(name: str, storage: str, *nodes: str, size: str = "10Gi", **more: Any
         **more,
     }
     if not nodes:
-        spec["csi"] = {"driver": "disk.example.com", "volumeHandle": name}
+        spec["csi"] = {"driver": DRIVER, "volumeHandle": name}
     else:
         spec["local"] = {"path": f"/mnt/{name}"}
         term = {"matchExpressions": [{"key": HOST, "operator": "In", "values": list(nodes)}]}

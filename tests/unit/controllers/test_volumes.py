@@ -13,6 +13,8 @@ from tests.unit.cli.cluster import Local, condition, local, workload
 from tests.unit.controllers.storage import (
     CLAIMS,
     CLASSES,
+    DRIVER,
+    DRIVERS,
     HOST,
     LOCAL,
     VOLUMES,
@@ -33,6 +35,7 @@ async def cluster(*objects: Json) -> AsyncIterator[tuple[Local, Binder]]:
     """Three machines of 8 GPUs, and these objects, before any pod is there."""
     async with local(THREE) as it, binding(it.client) as binder:
         await it.after(5)
+        await it.client.send("POST", DRIVERS, {"metadata": {"name": DRIVER}, "spec": {}})
         for value in objects:
             await create(it, value)
         await it.after(1)

@@ -2,7 +2,8 @@
 
 A claim whose class waits for its first consumer gets it when a scheduler has chosen a node, any other at once. The
 volume is as large as was asked for and may be used from anywhere, since nothing is stored. Volumes that somebody made
-and claims that name one are left alone; so are classes without a provisioner, which is what such a class means.
+and claims that name one are left alone; so are classes without a provisioner, which is what such a class means, and
+those whose provisioner is registered as a CSIDriver: whoever runs it serves them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from quartermaster.local.controllers import pods
 from quartermaster.local.controllers.manager import Controller, Watch
 from quartermaster.local.controllers.objects import (
     CLAIMS,
+    CSI_DRIVERS,
     STORAGE_CLASSES,
     VOLUMES,
     Json,
@@ -56,7 +58,7 @@ def _may(objects: Objects, claim: Json) -> bool:
     found = objects.get(STORAGE_CLASSES, ("", name)) if name else None
     if found is None:
         return not name  # without a class it is what there is; with one that is not there, it waits
-    if found.get("provisioner") == NO_PROVISIONER:
+    if found["provisioner"] == NO_PROVISIONER or objects.get(CSI_DRIVERS, ("", found["provisioner"])) is not None:
         return False
     waits = found.get("volumeBindingMode") == "WaitForFirstConsumer"
     return not waits or SELECTED_NODE in (claim["metadata"].get("annotations") or {})
@@ -108,6 +110,19 @@ def _of_class(objects: Objects, found: Json) -> list[Key]:
     return [key_of(claim) for claim in objects.every(CLAIMS) if claim["spec"].get("storageClassName") == name]
 
 
+def _of_driver(objects: Objects, driver: Json) -> list[Key]:
+    name = driver["metadata"]["name"]
+    classes = [found for found in objects.every(STORAGE_CLASSES) if found["provisioner"] == name]
+    return [key for found in classes for key in _of_class(objects, found)]
+
+
 PROVISIONING = Controller(
-    "volumes", reconcile, (Watch(CLAIMS, _itself), Watch(VOLUMES, _of_volume), Watch(STORAGE_CLASSES, _of_class))
+    "volumes",
+    reconcile,
+    (
+        Watch(CLAIMS, _itself),
+        Watch(VOLUMES, _of_volume),
+        Watch(STORAGE_CLASSES, _of_class),
+        Watch(CSI_DRIVERS, _of_driver),
+    ),
 )
