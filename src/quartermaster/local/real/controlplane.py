@@ -148,7 +148,6 @@ def _start(
             "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",
             "--disable-admission-plugins=ServiceAccount",
-            "--enable-admission-plugins=ExtendedResourceToleration",
             *flags,
         ],
     }
