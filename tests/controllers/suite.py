@@ -11,6 +11,7 @@ from tests.controllers.playing import play
 from tests.controllers.sides import ours, real
 from tests.controllers.story import Story
 from tests.differential.compare import Difference, compare, load_accepted, split
+from tests.recordings import Recording
 
 PROGRAMS = ("kube-apiserver", "etcd", "kube-controller-manager")
 ACCEPTED = Path(__file__).parent / "accepted.yaml"
@@ -24,8 +25,8 @@ async def played_by_ours(story: Story) -> dict[str, Any]:
 
 
 async def played_by_real(
-    stories: Sequence[Story], *, programs: dict[str, Path], folder: Path, wanted: golden.Recording | None = None
-) -> golden.Recording:
+    stories: Sequence[Story], *, programs: dict[str, Path], folder: Path, wanted: Recording | None = None
+) -> Recording:
     """All side by side on one cluster: each waits for most of its time. A story that cannot be played has no steps."""
 
     async def one(story: Story) -> dict[str, Any]:

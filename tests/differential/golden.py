@@ -5,40 +5,27 @@ answered. `golden.txt` is a table of contents of the same (status, kind or reaso
 Both are written by `python -m tests.differential record` only.
 """
 
-import gzip
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests import recordings
+from tests.recordings import Recording
+
 FILE = Path(__file__).parent / "golden.jsonl.gz"
 CONTENTS = FILE.with_name("golden.txt")
-
-Recording = dict[str, dict[str, Any]]
-"""Story → request → normalised answer."""
 
 
 @cache
 def load() -> tuple[str, Recording]:
     """The release that answered, and its answers."""
-    lines = gzip.decompress(FILE.read_bytes()).decode().splitlines()
-    recording: Recording = {}
-    for line in lines[1:]:
-        story, request, answer = json.loads(line)
-        recording.setdefault(story, {})[request] = answer
-    return json.loads(lines[0])["kubernetes"], recording
+    return recordings.read(FILE)
 
 
 def save(release: str, recording: Recording) -> None:
     """Write both files. The same recording gives the same bytes."""
-    lines = [json.dumps({"kubernetes": release})]
-    lines += [
-        json.dumps([story, request, answer], ensure_ascii=False, separators=(",", ":"))
-        for story, answers in recording.items()
-        for request, answer in answers.items()
-    ]
-    FILE.write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
+    recordings.write(FILE, release, recording)
     contents = [
         f"{story}/{request}: {answer['status']} {_summary(answer)}".rstrip()
         for story, answers in recording.items()

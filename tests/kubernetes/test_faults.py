@@ -166,16 +166,22 @@ async def check(it: Cluster) -> None:
     assert all(bound == Counter({True: SIZE}) for bound in gangs.values()), gangs
 
 
+async def submitted_to_two(it: Cluster) -> int:
+    """The leader of two controllers, frozen while all is submitted: so it is bound in one go when the leader goes on."""
+    for _ in range(2):
+        it.start()
+    await eventually(it.leader, "nobody leads")
+    leader = await it.leader()
+    os.kill(leader, signal.SIGSTOP)
+    await submit(it)
+    return leader
+
+
 async def test_the_leader_is_killed_in_the_middle_of_binding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with cluster(tmp_path) as it:
-        for _ in range(2):
-            it.start()
-        await eventually(it.leader, "nobody leads")
-        leader = await it.leader()
-        os.kill(leader, signal.SIGSTOP)  # so that all of it is bound in one go
-        await submit(it)
+        leader = await submitted_to_two(it)
         await it.on_bound(100, lambda: os.kill(leader, signal.SIGKILL), begin=lambda: os.kill(leader, signal.SIGCONT))
         it.controllers[leader].wait()
         killed, there = time.monotonic(), await it.bound()
@@ -194,12 +200,7 @@ async def test_the_leader_is_killed_in_the_middle_of_binding(
 
 async def test_a_leader_that_was_frozen_in_the_middle_wakes_up_and_ends(tmp_path: Path) -> None:
     async with cluster(tmp_path) as it:
-        for _ in range(2):
-            it.start()
-        await eventually(it.leader, "nobody leads")
-        leader = await it.leader()
-        os.kill(leader, signal.SIGSTOP)
-        await submit(it)
+        leader = await submitted_to_two(it)
         await it.on_bound(100, lambda: os.kill(leader, signal.SIGSTOP), begin=lambda: os.kill(leader, signal.SIGCONT))
         there = await it.bound()
         assert there < GANGS * SIZE, "it was not in the middle"
@@ -214,12 +215,7 @@ async def test_the_server_is_killed_in_the_middle_of_binding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with cluster(tmp_path) as it:
-        for _ in range(2):
-            it.start()
-        await eventually(it.leader, "nobody leads")
-        leader = await it.leader()
-        os.kill(leader, signal.SIGSTOP)
-        await submit(it)
+        leader = await submitted_to_two(it)
         await it.on_bound(100, it.restart_server, begin=lambda: os.kill(leader, signal.SIGCONT))
         restarted = time.monotonic()
         await eventually(lambda: _above(it, GANGS * SIZE - 1), "not all are bound")
