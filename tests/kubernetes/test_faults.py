@@ -167,7 +167,7 @@ async def check(it: Cluster) -> None:
 
 
 async def submitted_to_two(it: Cluster) -> int:
-    """The leader of two controllers, frozen while all is submitted: so it is bound in one go when the leader goes on."""
+    """The leader of two controllers, frozen while all is submitted: it binds that in one go when it goes on."""
     for _ in range(2):
         it.start()
     await eventually(it.leader, "nobody leads")
