@@ -1,4 +1,4 @@
-"""The certificates of a webhook: an authority of its own, a serving certificate, and when they are made anew.
+"""Certificates of our own: an authority, what it signs for a server, and when those of a webhook are made anew.
 
 The authority's key is kept, so that a new serving certificate needs no new trust. When the authority itself runs out,
 a new one is put before it and both are trusted, so that replicas may change over one after the other.
@@ -21,6 +21,7 @@ AUTHORITY_DAYS: Final = 3650
 SERVING_DAYS: Final = 90
 RENEW_SERVING: Final = 30 * DAY
 RENEW_AUTHORITY: Final = 365 * DAY
+_AUTHORITY: Final = "quartermaster-webhook-ca"
 _SKEW: Final = 3600.0
 """Certificates begin this much earlier: clocks differ."""
 
@@ -39,14 +40,14 @@ def renewed(there: Material | None, *, names: Sequence[str], now: float) -> Mate
     """What is to be used instead of what is there; None if that is good for a while and for these names."""
     known = _parsed(there)
     if known is None:
-        return _made(*_authority(now), b"", names=names, now=now)
-    authorities, signing, serving = known
+        return _made(*authority(_AUTHORITY, now=now, days=AUTHORITY_DAYS), b"", names=names, now=now)
+    authorities, signing, served = known
     if _left(authorities[0], now) < RENEW_AUTHORITY:
-        return _made(*_authority(now), _pem(authorities[0]), names=names, now=now)
-    lasts = _left(serving, now) >= RENEW_SERVING
-    if lasts and _names(serving) == set(names) and _signed_by(serving, authorities[0]):
+        return _made(*authority(_AUTHORITY, now=now, days=AUTHORITY_DAYS), pem(authorities[0]), names=names, now=now)
+    lasts = _left(served, now) >= RENEW_SERVING
+    if lasts and _names(served) == set(names) and _signed_by(served, authorities[0]):
         return None
-    older = b"".join(_pem(one) for one in authorities[1:] if _left(one, now) > 0)
+    older = b"".join(pem(one) for one in authorities[1:] if _left(one, now) > 0)
     return _made(authorities[0], signing, older, names=names, now=now)
 
 
@@ -62,36 +63,37 @@ def _parsed(
     try:
         authorities = x509.load_pem_x509_certificates(there.authorities)
         signing: Any = load_pem_private_key(there.authority_key, None)
-        serving = x509.load_pem_x509_certificate(there.certificate)
+        served = x509.load_pem_x509_certificate(there.certificate)
         key = load_pem_private_key(there.key, None)
     except (ValueError, TypeError):
         return None
-    belong = signing.public_key() == authorities[0].public_key() and key.public_key() == serving.public_key()
-    return (authorities, signing, serving) if belong else None
+    belong = signing.public_key() == authorities[0].public_key() and key.public_key() == served.public_key()
+    return (authorities, signing, served) if belong else None
 
 
 def _left(certificate: x509.Certificate, now: float) -> float:
     return certificate.not_valid_after_utc.timestamp() - now
 
 
-def _signed_by(serving: x509.Certificate, authority: x509.Certificate) -> bool:
+def _signed_by(served: x509.Certificate, issuer: x509.Certificate) -> bool:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
 
     try:
-        serving.verify_directly_issued_by(authority)
+        served.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 
 
-def _names(serving: x509.Certificate) -> set[str]:
+def _names(served: x509.Certificate) -> set[str]:
     from cryptography import x509  # noqa: PLC0415
 
-    found = serving.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(one.value) for one in found}
 
 
-def _authority(now: float) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+def authority(common: str, *, now: float, days: int) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """A new authority of that name, which signs for servers and for no other authority, and its key."""
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
@@ -108,9 +110,9 @@ def _authority(now: float) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
         encipher_only=False,
         decipher_only=False,
     )
-    name = _name("quartermaster-webhook-ca")
+    name = _name(common)
     made = (
-        _builder(name, name, key, now=now, days=AUTHORITY_DAYS)
+        _builder(name, name, key, now=now, days=days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -119,25 +121,45 @@ def _authority(now: float) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
     return made, key
 
 
-def _made(
-    authority: x509.Certificate, signing: EllipticCurvePrivateKey, older: bytes, *, names: Sequence[str], now: float
-) -> Material:
+def serving(
+    common: str,
+    issuer: x509.Certificate,
+    signing: EllipticCurvePrivateKey,
+    *,
+    names: Sequence[str],
+    now: float,
+    days: int,
+) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """A new certificate of a server that is reached by these names and addresses, signed by `issuer`, and its key."""
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     key = ec.generate_private_key(ec.SECP256R1())
-    serving = (
-        _builder(_name("quartermaster-webhook"), authority.subject, key, now=now, days=SERVING_DAYS)
+    made = (
+        _builder(_name(common), issuer.subject, key, now=now, days=days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
         .sign(signing, hashes.SHA256())
     )
-    return Material(
-        authorities=_pem(authority) + older, authority_key=_key(signing), certificate=_pem(serving), key=_key(key)
-    )
+    return made, key
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    """The certificate as text."""
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _made(
+    issuer: x509.Certificate, signing: EllipticCurvePrivateKey, older: bytes, *, names: Sequence[str], now: float
+) -> Material:
+    made, key = serving("quartermaster-webhook", issuer, signing, names=names, now=now, days=SERVING_DAYS)
+    return Material(authorities=pem(issuer) + older, authority_key=_key(signing), certificate=pem(made), key=_key(key))
 
 
 def _builder(
@@ -171,12 +193,6 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
-
-    return certificate.public_bytes(Encoding.PEM)
 
 
 def _key(key: EllipticCurvePrivateKey) -> bytes:

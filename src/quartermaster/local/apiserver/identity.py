@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime as dt
-import ipaddress
 import os
 import secrets
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quartermaster.kube.certificates import AUTHORITY_DAYS, authority, pem, serving
 from quartermaster.model.errors import InvalidInput
 
-_YEARS = dt.timedelta(days=3650)
 NAME = "quartermaster"
+_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "127.0.0.1",
+    "::1",
+    "10.96.0.1",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,64 +77,17 @@ def identity(folder: Path | None) -> Identity:
 
 
 def _made() -> Identity:
-    from cryptography import x509  # noqa: PLC0415  # only to make certificates
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  # only to make certificates
 
-    start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
-
-    def name(common: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-    def builder(subject: str, issuer: str, public: Any) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name(subject))
-            .issuer_name(name(issuer))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + _YEARS)
-        )
-
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=True,
-        crl_sign=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    root = (
-        builder(f"{NAME}-ca", f"{NAME}-ca", root_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(root_id, critical=False)
-        .sign(root_key, hashes.SHA256())
-    )
-    hosts = [x509.DNSName(host) for host in ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")]
-    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1", "10.96.0.1")]
-    server = (
-        builder("kube-apiserver", f"{NAME}-ca", key.public_key())
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([*hosts, *addresses]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
-        .sign(root_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
+    now = time.time()
+    root, signing = authority(f"{NAME}-ca", now=now, days=AUTHORITY_DAYS)
+    server, key = serving("kube-apiserver", root, signing, names=_NAMES, now=now, days=AUTHORITY_DAYS)
+    # The form that a kube-apiserver also takes as the key of its tokens.
+    form = serialization.PrivateFormat.TraditionalOpenSSL
     return Identity(
-        authority=root.public_bytes(pem),
-        certificate=server.public_bytes(pem),
-        # The form that a kube-apiserver also takes as the key of its tokens.
-        key=key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()),
+        authority=pem(root),
+        certificate=pem(server),
+        key=key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()),
         token=secrets.token_urlsafe(32),
     )
 
